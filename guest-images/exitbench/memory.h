@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The RAM that nobody has touched, as the loader's memory map tells it.
+#pragma once
+
+#include "x86.h"
+
+namespace exitbench {
+
+struct Range {
+    u64 begin = 0, end = 0;
+    u64 size() const { return end > begin ? end - begin : 0; }
+};
+
+// The largest range of RAM below 3 GiB and above this image; empty when the loader gave no map.
+Range free_memory(u32 loader_magic, u64 loader_info);
+
+} // namespace exitbench
