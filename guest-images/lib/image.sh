@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # Shell functions shared by the guest image recipes: the cache key, Debian packages unpacked, a reproducible cpio.
-# Sourced with `here` set to the recipe's folder and `out` to the output folder.
+# Sourced with `here` set to the recipe's folder.
 
 images=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$images/../scripts/lib/packages.sh"
+
+# open_output DIR: makes DIR and sets `out` to it. Two builds of the same image wait for each other.
+open_output() {
+    mkdir -p "$1"
+    out=$(cd "$1" && pwd)
+    exec {output_lock}> "$out/.lock"
+    flock "$output_lock"
+}
 
 # image_key FILE...: one hash over the recipe's own files, this library, other inputs, and the versions that the
 # last build recorded. Nothing is looked up on the network, so an image once built stays usable without one.

@@ -38,10 +38,10 @@ install_packages() {
     ((${#missing[@]})) || return 0
     echo "installing: ${missing[*]}" >&2
     update_apt_lists
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
-        </dev/null >&2 || {
-        as_root apt-get update -qq </dev/null
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
-            </dev/null >&2
-    }
+    apt_install "${missing[@]}" || { as_root apt-get update -qq </dev/null && apt_install "${missing[@]}"; } ||
+        die "apt could not install: ${missing[*]}"
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
 }
