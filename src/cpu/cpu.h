@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cpu: one logical processor: its state, the parts it is wired to, and what instruction bodies call.
+#pragma once
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <optional>
+
+#include "base/archive.h"
+#include "base/assert.h"
+#include "base/bus.h"
+#include "base/events.h"
+#include "base/interrupt_controller.h"
+#include "cpu/fault.h"
+#include "cpu/features.h"
+#include "cpu/insn.h"
+#include "cpu/model.h"
+#include "cpu/non_root.h"
+#include "cpu/state.h"
+#include "cpu/timing/costs.h"
+#include "mmu/physical_memory.h"
+#include "mmu/tlb.h"
+
+namespace droste {
+
+class Isa;
+class BlockCache;
+class MsrTable;
+struct Decoded;
+
+/// What a Cpu is wired to; all outlive it.
+struct CpuParts {
+    PhysicalMemory& memory;
+    PortBus& ports;
+    InterruptController& interrupts;
+    EventQueue& events;
+    const Isa& isa;
+    const CpuModel& model;
+    u64 master_hz = 2'000'000'000;
+    bool clock_follows_cycles = false;  ///< timing.clock = "cycles"
+};
+
+/// Why run() came back.
+enum class Stop : u8 { deadline, halted, requested, shutdown /* triple fault in root */ };
+
+/// A read-modify-write in progress: `p` is the operand in guest RAM, or `temp` when the slow path must write it.
+template <class T> struct Rmw {
+    T* p;
+    T temp;
+    u64 linear;
+    u8 seg;
+};
+
+struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
+    explicit Cpu(const CpuParts& parts);
+    ~Cpu() override;
+
+    // ---- wiring
+    PhysicalMemory& memory;
+    PortBus& ports;
+    InterruptController& interrupts;
+    EventQueue& events;
+    const Isa& isa;
+    const CpuModel& model;
+    Mmu mmu;
+    std::unique_ptr<BlockCache> blocks;
+    NonRootHooks* hooks = nullptr;    ///< set by vmx
+    const MsrTable* msrs = nullptr;   ///< rows of cpu and vmx, joined by machine
+    CostTable costs{};
+
+    // ---- time: the budget counts down to the deadline
+    i64 budget = 0;                   ///< master periods left to `deadline`, the running block already subtracted
+    Time deadline = 0;
+    Time skipped = 0;                 ///< of the elapsed time, what was not ticks: idle and charged cycles
+    u64 model_cycles = 0;             ///< charged by the timing model (also when the clock follows ticks)
+    const bool clock_follows_cycles;
+    const Block* block = nullptr;     ///< running block (fast path and step), else null
+    const Insn* running = nullptr;    ///< instruction executing in a slow body or step, for now()
+
+    /// Guest time at the start of the present instruction.
+    Time now() const override { return deadline - static_cast<u64>(budget) - unretired_in_block(); }
+    /// Instructions retired so far.
+    u64 ticks() const { return now() - skipped; }
+    /// Modelled cycles so far: ticks and what the timing table charged, without idle time.
+    u64 cycles() const { return ticks() + model_cycles; }
+    void charge(CostEvent e) {
+        if (const u32 c = costs[e]) charge_cycles(c);
+    }
+    void charge_cycles(u64 c) {
+        model_cycles += c;
+        if (clock_follows_cycles) {
+            budget -= static_cast<i64>(c);
+            skipped += c;
+        }
+    }
+    void next_event_changed(Time when) override;
+    /// Idle: advances guest time to `when` without ticks.
+    void skip_to(Time when);
+    u64 unretired_in_block() const;
+
+    // ---- running (interp/run.cpp)
+    Stop run();                       ///< until the deadline, a halt, or request_stop()
+    void request_stop() { stop_requested = true; set_attention(); }
+    /// Something may have to be recognised at the next block boundary.
+    void set_attention();
+    bool attention = false;
+    bool stop_requested = false;
+    bool shut_down = false;
+    Outcome leave_outcome{};          ///< why the fast path ended
+    const Insn* leave_at = nullptr;
+
+    // ---- pins
+    void interrupt_pending_changed() override { set_attention(); }
+    void nmi() override { nmi_pending = true; set_attention(); }
+    void init() override { init_pending = true; set_attention(); }
+    void sipi(u8 vector) override;
+
+    // ---- reset and derived state (cpu.cpp)
+    void reset();                     ///< power-up, SDM "Processor State After Reset"
+    void init_reset();                ///< INIT
+    /// Recomputes mode key, address bases, TLB class and paging controls. Call after any change of CR0, CR3, CR4,
+    /// EFER, CPL, RFLAGS.VM/AC/TF, segment registers, DR7, PKRU, XCR0.
+    void context_changed();
+    void paging_changed();            ///< CR0.PG/WP, CR3, CR4, EFER, PKRU, VPID, EPTP: the part for the Mmu
+    void segments_changed();          ///< segment registers, CPL, RFLAGS: the part for mode key and ea_base
+    u32 mode = 0;                     ///< mode_bits
+    u64 stack_mask = 0xFFFF;          ///< width of the stack pointer
+    TlbClass* tlb = nullptr;          ///< first-level TLB of the present data class
+    FetchTlb* fetch_tlb = nullptr;
+    // second-level translation, set by vmx
+    u16 current_vpid = 0;
+    bool ept_enabled = false;
+    u64 current_eptp = 0;
+    u64 apic_access_page = ~0ull;
+    /// TSC seen by RDTSC in non-root operation: (tsc * multiplier >> 48) + offset; identity in root.
+    u64 tsc_multiplier = 1ull << 48;
+    u64 tsc_offset = 0;
+    u64 read_tsc() const {
+        const u64 t = now() + tsc_offset_host;
+        return tsc_multiplier == 1ull << 48 ? t + tsc_offset
+                                            : static_cast<u64>(u128(t) * tsc_multiplier >> 48) + tsc_offset;
+    }
+
+    // ---- modes
+    bool protected_mode() const { return cr0 & cr0_bits::pe; }
+    bool v86() const { return rflags & rflags_bits::vm; }
+    bool real_or_v86() const { return !protected_mode() || v86(); }
+    bool long_mode() const { return efer & efer_bits::lma; }
+    bool code64() const { return (mode & mode_bits::code_mask) == mode_bits::code64; }
+    unsigned iopl() const { return (rflags >> 12) & 3; }
+    bool has(Feature f) const { return model.features.has(f); }
+
+    // ---- flags
+    u64 read_rflags() const { return rflags | flag_image::to_rflags(flags); }
+    /// Sets all of RFLAGS as given (bit 1 forced); calls segments_changed() when TF, VM or AC changed.
+    void write_rflags(u64 value);
+
+    // ---- instruction pointer within a body
+    u64 insn_rip(const Insn& in) const { return gpr[slot_rip] + in.offset; }
+    u64 next_rip(const Insn& in) const { return rip_mask(gpr[slot_rip] + in.offset + in.len); }
+    u64 rip_mask(u64 v) const { return code64() ? v : (v & 0xFFFFFFFF); }
+
+    // ---- registers
+    u8& gpr8(unsigned byte_offset) { return reinterpret_cast<u8*>(gpr.data())[byte_offset]; }
+    template <class T> T reg(unsigned slot) {
+        if constexpr (sizeof(T) == 1) return static_cast<T>(gpr8(slot));
+        else return static_cast<T>(gpr[slot]);
+    }
+    /// Writes a register as instructions do: 32-bit writes clear the upper half, 8 and 16 bits keep the rest.
+    template <class T> void set_reg(unsigned slot, T v) {
+        if constexpr (sizeof(T) == 1) gpr8(slot) = static_cast<u8>(v);
+        else if constexpr (sizeof(T) == 2) gpr[slot] = (gpr[slot] & ~0xFFFFull) | static_cast<u16>(v);
+        else if constexpr (sizeof(T) == 4) gpr[slot] = static_cast<u32>(v);
+        else gpr[slot] = static_cast<u64>(v);
+    }
+    u64& reg(Gpr r) { return gpr[static_cast<unsigned>(r)]; }
+    Segment& segment(Seg s) { return seg[static_cast<unsigned>(s)]; }
+    const Segment& segment(Seg s) const { return seg[static_cast<unsigned>(s)]; }
+
+    // ---- addresses
+    /// Effective address (offset within the segment) of the memory operand, cut to the address size.
+    u64 effective(const Insn& in) const {
+        const u64 a = gpr[in.base] + (gpr[in.index] << in.scale()) + static_cast<u64>(static_cast<i64>(in.disp));
+        static constexpr u64 mask[4] = {0xFFFF, 0xFFFFFFFF, ~0ull, ~0ull};
+        return a & mask[in.asz()];
+    }
+
+    // ---- memory, explicit accesses of the present CPL. All return false when the access did not happen:
+    //      return failed() from the body. Alignment, size and page crossing are free.
+    template <class T> bool load(unsigned s, u64 linear, T& v) {
+        const unsigned i = TlbClass::slot(linear);
+        if (tlb->read_tag[i] + ((linear + sizeof(T) - 1) >> 12) == 0) [[likely]] {
+            std::memcpy(&v, reinterpret_cast<const void*>(linear + tlb->addend[i]), sizeof(T));
+            return true;
+        }
+        return load_slow(s, linear, &v, sizeof(T));
+    }
+    template <class T> bool store(unsigned s, u64 linear, const T& v) {
+        const unsigned i = TlbClass::slot(linear);
+        if (tlb->write_tag[i] + ((linear + sizeof(T) - 1) >> 12) == 0) [[likely]] {
+            std::memcpy(reinterpret_cast<void*>(linear + tlb->addend[i]), &v, sizeof(T));
+            return true;
+        }
+        return store_slow(s, linear, &v, sizeof(T));
+    }
+    /// Starts a read-modify-write: checks write permission first, then gives the operand. End with end_rmw().
+    template <class T> bool begin_rmw(unsigned s, u64 linear, Rmw<T>& m) {
+        const unsigned i = TlbClass::slot(linear);
+        if (tlb->write_tag[i] + ((linear + sizeof(T) - 1) >> 12) == 0) [[likely]] {
+            m.p = reinterpret_cast<T*>(linear + tlb->addend[i]);
+            return true;
+        }
+        m.p = &m.temp;
+        m.linear = linear;
+        m.seg = static_cast<u8>(s);
+        return rmw_load_slow(s, linear, &m.temp, sizeof(T));
+    }
+    /// Cannot fail after begin_rmw() succeeded, but for a VM exit of an APIC-access write; check it.
+    template <class T> bool end_rmw(Rmw<T>& m) {
+        if (m.p != &m.temp) [[likely]] return true;
+        return store_slow(m.seg, m.linear, &m.temp, sizeof(T));
+    }
+    /// Linear address of the operand; false: limit or type check of a segment failed (only non-flat modes).
+    bool operand(const Insn& in, unsigned size, Access access, u64& linear) {
+        const u64 ea = effective(in);
+        if (in.fl & insn_flags::segmented) [[unlikely]] return segmented(in.seg(), ea, size, access, linear);
+        linear = ea_base[in.seg()] + ea;
+        return true;
+    }
+    template <class T> bool load(const Insn& in, T& v) {
+        u64 a;
+        return operand(in, sizeof(T), Access::read, a) && load(in.seg(), a, v);
+    }
+    template <class T> bool store(const Insn& in, const T& v) {
+        u64 a;
+        return operand(in, sizeof(T), Access::write, a) && store(in.seg(), a, v);
+    }
+    template <class T> bool begin_rmw(const Insn& in, Rmw<T>& m) {
+        u64 a;
+        return operand(in, sizeof(T), Access::write, a) && begin_rmw(in.seg(), a, m);
+    }
+    /// Offset `ea` in segment `s` to linear, with all checks, for string instructions, stack and far pointers.
+    bool linear_of(unsigned s, u64 ea, unsigned size, Access access, u64& linear) {
+        if (mode & mode_bits::segmented) [[unlikely]] return segmented(s, ea, size, access, linear);
+        linear = ea_base[s] + ea;
+        return true;
+    }
+    /// Limit, type and null checks; #GP(0) or #SS(0).
+    bool segmented(unsigned s, u64 ea, unsigned size, Access access, u64& linear);
+    /// Probes that `size` bytes at `linear` can be written (both pages), without writing: "probe first, then commit".
+    bool probe_write(unsigned s, u64 linear, unsigned size);
+    bool probe_read(unsigned s, u64 linear, unsigned size);
+    /// Host address of [linear, linear + size) within one page for a bulk operation, or null (not RAM, page-crossing,
+    /// or a fault: then go element by element). Sees code writes for Access::write.
+    u8* bulk(u64 linear, u64 size, Access access);
+
+    // Stack with the present stack size; the pointer is committed by the caller's order: push() writes, then moves rSP.
+    template <class T> bool push(T v) {
+        const u64 sp = (reg(Gpr::rsp) - sizeof(T)) & stack_mask;
+        u64 a;
+        if (!linear_of(static_cast<unsigned>(Seg::ss), sp, sizeof(T), Access::write, a) ||
+            !store(static_cast<unsigned>(Seg::ss), a, v))
+            return false;
+        set_sp(sp);
+        return true;
+    }
+    template <class T> bool pop(T& v) {
+        const u64 sp = reg(Gpr::rsp) & stack_mask;
+        u64 a;
+        if (!linear_of(static_cast<unsigned>(Seg::ss), sp, sizeof(T), Access::read, a) ||
+            !load(static_cast<unsigned>(Seg::ss), a, v))
+            return false;
+        set_sp(sp + sizeof(T));
+        return true;
+    }
+    void set_sp(u64 sp) { reg(Gpr::rsp) = (reg(Gpr::rsp) & ~stack_mask) | (sp & stack_mask); }
+
+    // ---- memory, implicit supervisor accesses: descriptor tables, TSS, IDT, stacks of a new privilege level
+    template <class T> bool load_system(u64 linear, T& v) { return system_access(linear, &v, sizeof(T), Access::read); }
+    template <class T> bool store_system(u64 linear, T v) { return system_access(linear, &v, sizeof(T), Access::write); }
+    bool system_access(u64 linear, void* data, unsigned size, Access access);
+
+    // ---- events
+    Fault pending_fault{};            ///< with Outcome::fault
+    bool pending_memory_exit = false; ///< with Outcome::fault: `memory_fault` is an EPT event instead of pending_fault
+    WalkFault memory_fault{};
+    bool access_exited = false;       ///< with Outcome::fault: a VM exit already happened (APIC-access page)
+    Outcome raise(Fault f) {
+        pending_fault = f;
+        return Outcome::fault;
+    }
+    Outcome ud() { return raise(Fault::of(Vector::ud)); }
+    Outcome gp0() { return raise(Fault::of(Vector::gp, 0)); }
+    /// After a memory function returned false.
+    Outcome failed() const { return Outcome::fault; }
+    /// Delivers an exception with RIP = Cpu::rip as the saved instruction pointer (exceptions.cpp): intercepts, IDT,
+    /// double and triple faults.
+    void deliver(Fault fault);
+    /// Delivers an external interrupt, NMI, or software interrupt; `v` describes it. Returns false when it raised a
+    /// fault instead that was then delivered.
+    bool deliver_event(const Vectoring& v);
+    /// INT n, INT3, INTO, INT1 from a body.
+    Outcome software_interrupt(const Insn& in, u8 vector, u8 type);
+    /// Triple fault: shutdown in root, exit in non-root.
+    void triple_fault();
+    /// Takes the VM exit of a closed gate.
+    Outcome vm_exit(Gate gate, const Insn& in, u64 qualification = 0) {
+        rip = insn_rip(in);
+        hooks->exit_instruction(gate, in, qualification);
+        return Outcome::vm_exit;
+    }
+
+    // ---- segmentation (segmentation.cpp)
+    /// Loads ES, SS, DS, FS, GS as MOV and POP do, with all checks. False: pending_fault is set.
+    bool load_segment(Seg s, u16 selector);
+    /// Loads real-mode or V86 segment values without checks.
+    void load_segment_real(Seg s, u16 selector);
+
+    u64 rng_state = 0;                ///< of the deterministic RDRAND / RDSEED
+    void visit_all(Archive& archive); ///< CpuState and what else of this object is guest-visible
+
+private:
+    bool load_slow(unsigned s, u64 linear, void* v, unsigned size);
+    bool store_slow(unsigned s, u64 linear, const void* v, unsigned size);
+    bool rmw_load_slow(unsigned s, u64 linear, void* v, unsigned size);
+};
+
+}  // namespace droste

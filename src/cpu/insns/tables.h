@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The instruction tables of this folder, one accessor a file. A new file needs one line here and one in tables.cpp.
+#pragma once
+#include "cpu/decode/row.h"
+
+namespace droste {
+
+// general-purpose
+RowSpan arithmetic_rows();   // ADD ADC SUB SBB CMP INC DEC NEG MUL IMUL DIV IDIV, ADCX ADOX MULX, BCD
+RowSpan logic_rows();        // AND OR XOR NOT TEST, ANDN BLSx BEXTR BZHI PDEP PEXT
+RowSpan shift_rows();        // SHL SHR SAR ROL ROR RCL RCR SHLD SHRD, SHLX SARX SHRX RORX
+RowSpan bit_rows();          // BT BTS BTR BTC BSF BSR LZCNT TZCNT POPCNT BSWAP CRC32
+RowSpan move_rows();         // MOV MOVZX MOVSX XCHG XADD CMPXCHG CMOVcc SETcc LEA MOVBE CBW CWD XLAT NOP PREFETCH
+RowSpan stack_rows();        // PUSH POP PUSHA POPA ENTER LEAVE PUSHF POPF
+RowSpan string_rows();       // MOVS CMPS SCAS LODS STOS INS OUTS
+RowSpan branch_rows();       // Jcc JMP CALL RET near, LOOP JCXZ
+RowSpan flag_rows();         // CLC STC CMC CLD STD LAHF SAHF
+// executed by thunks
+RowSpan sse_rows();
+RowSpan avx_rows();
+RowSpan mmx_rows();
+RowSpan x87_rows();
+RowSpan crypto_rows();       // AES PCLMUL SHA
+// system
+RowSpan far_rows();          // far JMP CALL RET IRET INT SYSCALL SYSRET SYSENTER SYSEXIT
+RowSpan segment_rows();      // MOV Sreg, PUSH/POP Sreg, LDS.., LGDT.. SGDT.., LLDT LTR STR SLDT, LAR LSL VERR VERW ARPL
+RowSpan control_rows();      // MOV CR/DR, CLTS LMSW SMSW, INVLPG INVPCID, INVD WBINVD, CLI STI, HLT, SWAPGS, FSGSBASE
+RowSpan machine_rows();      // CPUID RDTSC RDTSCP RDPMC RDMSR WRMSR, IN OUT, MONITOR MWAIT PAUSE, RDRAND RDSEED RDPID, CLFLUSH..
+RowSpan xsave_rows();        // FXSAVE FXRSTOR XSAVE* XRSTOR* XGETBV XSETBV, RDPKRU WRPKRU
+
+}  // namespace droste

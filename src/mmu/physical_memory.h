@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Guest RAM, the frames of it that hold decoded code, and the way to memory-mapped devices.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "base/bus.h"
+#include "base/types.h"
+
+namespace droste {
+
+class Archive;
+
+/// Told when bytes that were decoded are overwritten, by whatever writer.
+class CodeWatcher {
+public:
+    virtual ~CodeWatcher() = default;
+    /// 64-byte lines `granules` of frame number `frame` (machine-physical >> 12) change now.
+    virtual void code_overwritten(u64 frame, u64 granules) = 0;
+};
+
+/// RAM below and above the hole for devices that ends at 4 GiB. Backed by lazily populated host memory.
+class PhysicalMemory {
+public:
+    static constexpr u64 hole_start = 0xC000'0000;  ///< RAM beyond this continues at 4 GiB
+    /// @param ram_bytes multiple of 4 KiB. Throws std::bad_alloc when the host has no such address range.
+    PhysicalMemory(u64 ram_bytes, MemoryBus& mmio);
+    ~PhysicalMemory();
+    PhysicalMemory(const PhysicalMemory&) = delete;
+    PhysicalMemory& operator=(const PhysicalMemory&) = delete;
+
+    u64 ram_bytes() const { return ram_bytes_; }
+    /// Host address of the byte at `a`, valid to the end of its page; null where there is no RAM.
+    u8* host(u64 a) const {
+        if (a < low_bytes_) return low_ + a;
+        const u64 high = a - (1ull << 32);
+        return high < high_bytes_ ? high_ + high : nullptr;
+    }
+    /// Accesses by page walks, VMX structures, loaders and DMA: RAM or bus; any alignment; code writes are seen.
+    u64 read(u64 a, Width w) const;
+    void write(u64 a, Width w, u64 value);
+    u64 read64(u64 a) const { return read(a, Width::qword); }
+    void write64(u64 a, u64 v) { write(a, Width::qword, v); }
+    u32 read32(u64 a) const { return static_cast<u32>(read(a, Width::dword)); }
+    void write32(u64 a, u32 v) { write(a, Width::dword, v); }
+    void read_block(u64 a, void* to, u64 size) const;
+    void write_block(u64 a, const void* from, u64 size);
+    MemoryBus& mmio() const { return mmio_; }
+
+    /// Decoded-code tracking. A frame with code gets no write tags in any TLB.
+    bool has_code(u64 a) const { return code_[frame_index(a)] != 0; }
+    u64 code_granules(u64 a) const { return code_[frame_index(a)]; }
+    void add_code(u64 a, u64 granules) { code_[frame_index(a)] |= granules; }
+    void clear_code(u64 a) { code_[frame_index(a)] = 0; }
+    void set_code_watcher(CodeWatcher* watcher) { watcher_ = watcher; }
+    /// To be called before `size` bytes at `a` (within one page, RAM) are changed through host().
+    void about_to_write(u64 a, u64 size) {
+        const u64 lines = code_[frame_index(a)];
+        if (lines != 0) [[unlikely]] code_hit(a, size, lines);
+    }
+    u64 frame_index(u64 a) const { return a < low_bytes_ ? a >> 12 : (a - (1ull << 32) + low_bytes_) >> 12; }
+
+    void visit(Archive& archive);
+
+private:
+    void code_hit(u64 a, u64 size, u64 lines);
+    u64 ram_bytes_, low_bytes_, high_bytes_;
+    u8* low_ = nullptr;
+    u8* high_ = nullptr;
+    MemoryBus& mmio_;
+    std::vector<u64> code_;  // granules with decoded code, by frame index
+    CodeWatcher* watcher_ = nullptr;
+};
+
+}  // namespace droste

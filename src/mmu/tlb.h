@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The soft TLB: a direct-mapped first level probed by every engine, a tagged second level behind it.
+#pragma once
+#include <array>
+#include <vector>
+
+#include "base/types.h"
+#include "mmu/paging.h"
+#include "mmu/physical_memory.h"
+
+namespace droste {
+
+/// First level for one class of accesses. A tag is -(linear >> 12), so that adding the page number of the access's
+/// LAST byte gives 0 on a hit: an access that crosses a page misses by itself. Host address = linear + addend.
+struct TlbClass {
+    static constexpr unsigned size = 1024;
+    static constexpr u64 no_tag = 1ull << 62;  ///< matches no page number
+    alignas(64) std::array<u64, size> read_tag, write_tag, addend;
+    static unsigned slot(u64 linear) { return (linear >> 12) & (size - 1); }
+};
+
+/// First level for instruction fetch.
+struct FetchTlb {
+    static constexpr unsigned size = 256;
+    struct Entry {
+        u64 tag = TlbClass::no_tag;  ///< as TlbClass, for one byte
+        u64 machine_page = 0;
+        u8* host = nullptr;
+    };
+    std::array<Entry, size> entry;
+    static unsigned slot(u64 linear) { return (linear >> 12) & (size - 1); }
+};
+
+/// Classes of data accesses with the same permissions.
+enum class DataClass : u8 { user, supervisor, supervisor_ac, none /* always misses: watchpoints, alignment checks */ };
+
+/// Statistics that the timing model and the accounts read. Page-walk references: memory reads of paging structures.
+struct WalkCounters {
+    u64 walks{}, references{}, ept_references{};
+};
+
+class Mmu {
+public:
+    explicit Mmu(PhysicalMemory& memory);
+
+    /// Adopts new controls (CR0, CR3, CR4, EFER, PKRU, VPID, EPTP ... changed). Keeps what the tags still allow:
+    /// call the flush functions for what the architecture invalidates.
+    void set_controls(const PagingControls& controls);
+    const PagingControls& controls() const { return controls_; }
+    void set_dirty_log(DirtyLog* log) { dirty_log_ = log; }
+
+    /// First-level tables for the engines' inline probes.
+    TlbClass& data(DataClass c) { return *l1_[static_cast<unsigned>(c)]; }
+    FetchTlb& fetch(Privilege p) { return fetch_[static_cast<unsigned>(p)]; }
+
+    /// Translates through the second level or a walk, sets A/D flags, fills the first level.
+    /// `access` read or write; for a read-modify-write pass write (SDM: needs both permissions).
+    /// @return false: `fault` tells why.
+    bool translate_data(Linear a, Access access, Privilege p, Intent intent, Translation& out, WalkFault& fault);
+    bool translate_fetch(Linear a, Privilege p, Translation& out, WalkFault& fault);
+    /// Guest-physical (EPT) translation alone, for PDPTE loads, posted-interrupt and VMX structures of a guest.
+    bool translate_guest_physical(GuestPhys a, Access access, u64& machine, WalkFault& fault);
+    /// Side-effect-free translation (no A/D, no TLB), for debuggers, the level tracker and logs.
+    bool peek(Linear a, u64& machine) const;
+
+    // Invalidations, by the SDM's names ("Caching Translation Information").
+    void flush_all();                                     ///< everything, all VPIDs and EPTPs
+    void flush_current(bool keep_global);                 ///< MOV CR3 / CR4 changes: current VPID (and PCID if keep_global)
+    void flush_pcid(u16 pcid);                            ///< current VPID, non-global of one PCID (INVPCID 1, MOV CR3)
+    void invlpg(Linear a);                                ///< current VPID, current PCID and globals
+    void invpcid_address(u16 pcid, Linear a);             ///< INVPCID type 0
+    void invvpid_address(u16 vpid, Linear a);
+    void invvpid_single(u16 vpid, bool keep_global);
+    void invvpid_all();
+    void invept_single(u64 eptp);
+    void invept_all();
+    /// A frame received decoded code: no write tag for it may remain anywhere.
+    void drop_write_tags(u64 machine_page);
+
+    WalkCounters counters;
+
+private:
+    // Second level: 4-way, tagged {page number, PCID, VPID, EPTP, global}. Layout private to tlb.cpp's functions.
+    struct L2Entry {
+        u64 vpn = ~0ull;
+        u64 machine_page = 0;
+        u64 guest_page = 0;
+        u32 generation = 0;
+        u16 pcid = 0, vpid = 0;
+        u16 eptp_id = 0;
+        u8 page_shift = 12;      // of the linear mapping: INVLPG of a large page drops all its pieces
+        u8 permissions = 0;
+        u8 key = 0;
+        bool user = false, global = false, dirty = false, apic_access = false;
+    };
+    friend struct MmuInternals;
+    PhysicalMemory& memory_;
+    PagingControls controls_{};
+    DirtyLog* dirty_log_ = nullptr;
+    std::array<TlbClass*, 4> l1_{};
+    std::array<FetchTlb, 2> fetch_{};
+    std::vector<TlbClass> classes_;
+    std::vector<L2Entry> l2_;
+    std::vector<u64> eptp_ids_;
+    u32 generation_ = 1;
+    std::vector<u32> filled_;
+};
+
+}  // namespace droste
