@@ -27,6 +27,7 @@ inline constexpr u64 four_gib = 0x1'0000'0000;
 inline constexpr u16 pm_base = 0x600;             ///< PM1a_EVT +0, PM1a_CNT +4, PM_TMR +8
 inline constexpr u16 pm1a_event = pm_base, pm1a_control = pm_base + 4, pm_timer = pm_base + 8;
 inline constexpr u16 smi_command = 0xB2;
+inline constexpr u8 acpi_enable = 0xA1, acpi_disable = 0xA0;  ///< bytes written there
 inline constexpr u16 reset_control = 0xCF9;
 inline constexpr u16 com1 = 0x3F8;
 
@@ -35,5 +36,8 @@ inline constexpr unsigned sci = 9;
 inline constexpr unsigned io_apic_id = 0;
 inline constexpr unsigned io_apic_pins = 24;
 inline constexpr unsigned pit_gsi = 2;            ///< IRQ 0 is wired to pin 2 of the I/O APIC
+
+/// PCI interrupt pins (0 = INTA#) reach the four inputs above the ISA interrupts, rotated by device number.
+constexpr unsigned pci_gsi(unsigned slot, unsigned pin) { return 16 + (slot + pin) % 4; }
 
 }  // namespace droste::board
