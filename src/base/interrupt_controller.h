@@ -25,6 +25,8 @@ public:
     virtual void raise(u8 vector) = 0;
     /// Physical address of the 4-KByte register page while the APIC is in xAPIC mode, else nullopt.
     virtual std::optional<MachinePhys> mmio_page() const = 0;
+    /// The processor performs an INIT: the registers take their INIT values; APIC ID and IA32_APIC_BASE stay.
+    virtual void init_reset() {}
 };
 
 /// Implemented by the CPU: the pins that controllers drive.
