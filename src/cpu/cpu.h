@@ -75,7 +75,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     u64 model_cycles = 0;             ///< charged by the timing model (also when the clock follows ticks)
     const bool clock_follows_cycles;
     const Block* block = nullptr;     ///< running block (fast path and step), else null
-    const Insn* running = nullptr;    ///< instruction executing in a slow body or step, for now()
+    const Insn* running = nullptr;    ///< instruction of the block that needs now() in mid-block; null: the last one
 
     /// Guest time at the start of the present instruction.
     Time now() const override { return deadline - static_cast<u64>(budget) - unretired_in_block(); }
@@ -100,14 +100,22 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
 
     // ---- running (interp/run.cpp)
     Stop run();                       ///< until the deadline, a halt, or request_stop()
+    /// Executes exactly one instruction (or delivers the fault it raised).
+    void step_one();
+    /// Executes `b` instruction by instruction, at most `limit` of them, with the fast path's accounting and order
+    /// of events: before a deadline, and in builds without tail calls.
+    void walk_block(const Block& b, i64 limit);
+    /// What must happen after an instruction that did not simply continue; `in` is it.
+    void finish_instruction(const Insn& in, Outcome outcome);
     void request_stop() { stop_requested = true; set_attention(); }
     /// Something may have to be recognised at the next block boundary.
     void set_attention();
     bool attention = false;
     bool stop_requested = false;
+    bool monitor_trap = false;        ///< set by vmx: step mode, attention after each instruction
     bool shut_down = false;
     Outcome leave_outcome{};          ///< why the fast path ended
-    const Insn* leave_at = nullptr;
+    const Insn* leave_at = nullptr;   ///< where; null: after a whole block, with rip set
 
     // ---- pins
     void interrupt_pending_changed() override { set_attention(); }
@@ -140,6 +148,12 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
         return tsc_multiplier == 1ull << 48 ? t + tsc_offset
                                             : static_cast<u64>(u128(t) * tsc_multiplier >> 48) + tsc_offset;
     }
+
+    /// Base that RIP is added to for fetching: 0 in 64-bit mode.
+    u64 ea_base_cs() const { return code_base_; }
+    /// False, with #GP(0) pending: RIP is beyond the limit of CS.
+    bool code_within_limit();
+    bool block_within_limit(const Block& b) const;
 
     // ---- modes
     bool protected_mode() const { return cr0 & cr0_bits::pe; }
@@ -229,11 +243,25 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     }
     template <class T> bool load(const Insn& in, T& v) {
         u64 a;
-        return operand(in, sizeof(T), Access::read, a) && load(in.seg(), a, v);
+        if (!operand(in, sizeof(T), Access::read, a)) return false;
+        const unsigned i = TlbClass::slot(a);
+        if (tlb->read_tag[i] + ((a + sizeof(T) - 1) >> 12) == 0) [[likely]] {
+            std::memcpy(&v, reinterpret_cast<const void*>(a + tlb->addend[i]), sizeof(T));
+            return true;
+        }
+        running = &in;
+        return load_slow(in.seg(), a, &v, sizeof(T));
     }
     template <class T> bool store(const Insn& in, const T& v) {
         u64 a;
-        return operand(in, sizeof(T), Access::write, a) && store(in.seg(), a, v);
+        if (!operand(in, sizeof(T), Access::write, a)) return false;
+        const unsigned i = TlbClass::slot(a);
+        if (tlb->write_tag[i] + ((a + sizeof(T) - 1) >> 12) == 0) [[likely]] {
+            std::memcpy(reinterpret_cast<void*>(a + tlb->addend[i]), &v, sizeof(T));
+            return true;
+        }
+        running = &in;
+        return store_slow(in.seg(), a, &v, sizeof(T));
     }
     template <class T> bool begin_rmw(const Insn& in, Rmw<T>& m) {
         u64 a;
@@ -241,7 +269,8 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     }
     /// Offset `ea` in segment `s` to linear, with all checks, for string instructions, stack and far pointers.
     bool linear_of(unsigned s, u64 ea, unsigned size, Access access, u64& linear) {
-        if (mode & mode_bits::segmented) [[unlikely]] return segmented(s, ea, size, access, linear);
+        const bool checked = (mode & mode_bits::segmented) || (s >= static_cast<unsigned>(Seg::fs) && !code64());
+        if (checked) [[unlikely]] return segmented(s, ea, size, access, linear);
         linear = ea_base[s] + ea;
         return true;
     }
@@ -291,6 +320,10 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     }
     Outcome ud() { return raise(Fault::of(Vector::ud)); }
     Outcome gp0() { return raise(Fault::of(Vector::gp, 0)); }
+    /// An instruction fetch failed: turns the walk's report into a pending fault or memory exit.
+    void fetch_failed(const WalkFault& fault);
+    /// Acts on what a failed access left: fault, memory exit, or an exit that already happened.
+    void handle_failed_access();
     /// After a memory function returned false.
     Outcome failed() const { return Outcome::fault; }
     /// Delivers an exception with RIP = Cpu::rip as the saved instruction pointer (exceptions.cpp): intercepts, IDT,
@@ -316,10 +349,16 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     /// Loads real-mode or V86 segment values without checks.
     void load_segment_real(Seg s, u16 selector);
 
+    // ---- debug and NMI details of the instruction in progress
+    u64 debug_cause = 0;              ///< with #DB: the DR6 bits (B0-B3, BD 13, BS 14, BT 15) of this event
+    bool trap_suppressed = false;     ///< the instruction cleared TF itself (INT n, SYSCALL): no single-step trap
+    bool iret_unblocked_nmi = false;  ///< IRET in progress removed blocking by NMI ("NMI unblocking due to IRET")
+
     u64 rng_state = 0;                ///< of the deterministic RDRAND / RDSEED
     void visit_all(Archive& archive); ///< CpuState and what else of this object is guest-visible
 
 private:
+    u64 code_base_ = 0;
     bool load_slow(unsigned s, u64 linear, void* v, unsigned size);
     bool store_slow(unsigned s, u64 linear, const void* v, unsigned size);
     bool rmw_load_slow(unsigned s, u64 linear, void* v, unsigned size);

@@ -73,6 +73,7 @@ inline constexpr u32 stack32 = 4;    ///< SS.B (or 64-bit mode)
 inline constexpr u32 segmented = 8;  ///< some of CS, DS, ES, SS is not flat, or real / virtual-8086 mode
 inline constexpr u32 user = 16;      ///< CPL 3
 inline constexpr u32 step = 32;      ///< TF, breakpoints, MTF: never enter the fast path
+inline constexpr u32 real = 64;      ///< real-address or virtual-8086 mode
 }  // namespace mode_bits
 
 inline constexpr unsigned max_block_insns = 64;
@@ -84,7 +85,7 @@ struct Block {
     u16 n;                  ///< instructions, without the sentinel
     u16 bytes;
     u64 granules;           ///< 64-byte lines of the page that hold its bytes
-    u32 next_in_frame;      ///< block list of the frame (index, 0 = end)
+    Block* next_in_frame;   ///< list of the blocks in the same frame
     u32 exec;               ///< times entered (for the JIT)
     void* host;             ///< JIT code
     Insn insn[1];           ///< n instructions, then the sentinel

@@ -10,6 +10,9 @@ void leave_fast_path(Cpu& cpu, const Insn* in, Outcome outcome);
 /// Continues at Cpu::rip with the next block when it is at hand. Defined in interp/run.cpp.
 void chain_fast_path(Cpu& cpu, const Insn* in);
 
+/// Handler of instructions whose block was overwritten: leaves so that the block is decoded anew.
+void stale_block(Cpu& cpu, const Insn* in);
+
 /// Executes `body` and goes on with the following instruction.
 template <Body body> void fast(Cpu& cpu, const Insn* in) {
     const Outcome outcome = body(cpu, *in);
