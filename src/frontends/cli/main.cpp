@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line of Droste.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "frontends/cli/terminal.h"
+#include "machine/machine.h"
+
+namespace {
+
+using namespace droste;
+
+constexpr int bad_usage = 2;
+
+constexpr const char* top_examples = R"(Examples:
+  droste run configs/kvm-stack.toml --depth 2      KVM in KVM in Droste, three kernels deep
+  droste boot --kernel vmlinuz --initrd initrd.img --append "console=ttyS0"
+  droste config list                               every key, its default and its meaning
+  droste config explain timing.model
+
+Exit status: 0 the guest powered off; the guest's own with the debug-exit port; 2 bad usage or
+configuration; 3 the guest died; 124 out of time.)";
+
+constexpr const char* run_examples = R"(Examples:
+  droste run configs/linux-boot.toml
+  droste run configs/kvm-stack.toml --depth 3 --json run.json
+  droste run configs/kvm-stack.toml --set boot.decompress=host --set run.timeout=10min
+
+While the guest runs, Ctrl-A x ends it and Ctrl-A a sends Ctrl-A.)";
+
+constexpr const char* boot_examples = R"(Examples:
+  droste boot --kernel bzImage --initrd initramfs.cpio --append "console=ttyS0 panic=-1"
+  droste boot --kernel vmx.flat --append "vmx_eoi_virt_test" --memory 2GiB --timeout 60
+  droste boot --kernel xen --module "bzImage console=hvc0" --module initrd.img --append no-real-mode
+
+The kernel may be a Linux bzImage, an ELF file with a PVH note, or a multiboot kernel.)";
+
+int fail(const Error& error) {
+    fmt::print(stderr, "droste: {}\n", error.text);
+    return bad_usage;
+}
+
+struct Common {
+    std::vector<std::string> sets;
+    std::string json;
+    bool quiet = false;
+
+    void add_to(CLI::App& command) {
+        command.add_option("--set", sets, "Set a key of the configuration, KEY=VALUE; may be repeated")->type_name("KEY=VALUE");
+        command.add_option("--json", json, "Write the report of the run to FILE, \"-\" for standard output")->type_name("FILE");
+        command.add_flag("--quiet,-q", quiet, "Nothing on standard error: no progress, no summary");
+    }
+};
+
+Status write_text(const std::string& path, const std::string& text) {
+    if (path == "-") {
+        std::fwrite(text.data(), 1, text.size(), stdout);
+        return {};
+    }
+    std::FILE* file = std::fopen(path.c_str(), "wb");
+    const bool ok = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
+    if (file != nullptr && std::fclose(file) == 0 && ok) return {};
+    return Error{fmt::format("--json: {} cannot be written; name a file in a folder that exists", path)};
+}
+
+int run_machine(Options& options, const Common& common) {
+    for (const std::string& assignment : common.sets)
+        if (Status s = options.set(assignment); !s) return fail(s.error());
+    if (!common.json.empty())  // before the work, not after it
+        if (Status s = write_text(common.json == "-" ? "/dev/null" : common.json, ""); !s) return fail(s.error());
+    RunSummary summary;
+    {
+        Terminal terminal(common.quiet ? Terminal::Quiet::yes : Terminal::Quiet::no);
+        Result<std::unique_ptr<Machine>> machine = Machine::create(options, terminal);
+        if (!machine) return fail(machine.error());
+        if (Status s = (*machine)->load_boot_files(); !s) return fail(s.error());
+        (*machine)->run();
+        terminal.flush();
+        summary = (*machine)->summary();
+    }
+    if (!common.quiet) fmt::print(stderr, "{}", summary_text(summary, isatty(STDERR_FILENO) != 0));
+    if (!common.json.empty())
+        if (Status s = write_text(common.json, summary_json(summary)); !s) return fail(s.error());
+    return exit_status(summary.end);
+}
+
+/// `droste run`
+struct RunCommand {
+    std::string stack;
+    std::string depth;
+    Common common;
+
+    void add_to(CLI::App& app) {
+        CLI::App& c = *app.add_subcommand("run", "Run a stack that a TOML file describes");
+        c.add_option("STACK", stack, "The stack file")->required();
+        c.add_option("--depth", depth, "How many levels deep, 1 to 32; short for --set stack.depth=N")->type_name("N");
+        common.add_to(c);
+        c.footer(run_examples);
+    }
+    int go() {
+        Options options;
+        if (Status s = options.load_file(stack); !s) return fail(s.error());
+        if (!depth.empty())
+            if (Status s = options.set("stack.depth", depth, "--depth"); !s) return fail(s.error());
+        return run_machine(options, common);
+    }
+};
+
+/// `droste boot`
+struct BootCommand {
+    struct Row {
+        const char* flag;
+        const char* key;
+        const char* type;
+        const char* help;
+        std::string value{};
+        CLI::Option* option = nullptr;
+    };
+    std::vector<Row> rows = {
+        {"--kernel", "boot.kernel", "FILE", "The kernel: bzImage, ELF with a PVH note, or multiboot"},
+        {"--initrd", "boot.initrd", "FILE", "Initial RAM disk, or first module"},
+        {"--append", "boot.append", "TEXT", "Kernel command line"},
+        {"--memory", "memory.size", "SIZE", "RAM, for instance 2GiB"},
+        {"--cpu", "cpu.model", "MODEL", "Processor model"},
+        {"--timeout", "run.timeout", "SECONDS", "End the run after so much host time, with status 124"},
+    };
+    std::vector<std::string> modules;
+    Common common;
+
+    void add_to(CLI::App& app) {
+        CLI::App& c = *app.add_subcommand("boot", "Boot a kernel without a stack file");
+        for (Row& r : rows) r.option = c.add_option(r.flag, r.value, r.help)->type_name(r.type);
+        rows[0].option->required();
+        c.add_option("--module", modules, "A further module, \"FILE [ARGUMENTS]\"; may be repeated")->type_name("FILE");
+        common.add_to(c);
+        c.footer(boot_examples);
+    }
+    int go() {
+        Options options;
+        for (const Row& r : rows)
+            if (r.option->count() != 0)
+                if (Status s = options.set(r.key, r.value, r.flag); !s) return fail(s.error());
+        if (!modules.empty()) options.set_paths("boot.modules", modules, "--module");
+        return run_machine(options, common);
+    }
+};
+
+/// `droste config`
+struct ConfigCommand {
+    CLI::App* list = nullptr;
+    CLI::App* explain = nullptr;
+    std::string key, stack;
+
+    void add_to(CLI::App& app) {
+        CLI::App& c = *app.add_subcommand("config", "Tell about the keys of the configuration");
+        c.require_subcommand(1);
+        list = c.add_subcommand("list", "All keys with their values");
+        list->add_option("--stack", stack, "Show the values that this stack file gives")->type_name("FILE");
+        explain = c.add_subcommand("explain", "All about one key, or the keys of a section");
+        explain->add_option("KEY", key, "For instance memory.size, or timing")->required();
+        explain->add_option("--stack", stack, "Show the value that this stack file gives")->type_name("FILE");
+    }
+    int go() {
+        Options options;
+        if (!stack.empty())
+            if (Status s = options.load_file(stack); !s) return fail(s.error());
+        if (list->parsed()) {
+            fmt::print("{}", list_options(options, isatty(STDOUT_FILENO) != 0));
+            return 0;
+        }
+        Result<std::string> text = explain_option(options, key);
+        if (!text) return fail(text.error());
+        fmt::print("{}", *text);
+        return 0;
+    }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("Droste, a PC whose processor has VMX: hypervisors run in it, one inside the other.", "droste");
+    app.set_version_flag("--version", "droste " DROSTE_VERSION);
+    app.require_subcommand(1);
+    app.footer(top_examples);
+    RunCommand run;
+    BootCommand boot;
+    ConfigCommand config;
+    run.add_to(app);
+    boot.add_to(app);
+    config.add_to(app);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+        return app.exit(e) == 0 ? 0 : bad_usage;
+    }
+    if (app.got_subcommand("run")) return run.go();
+    if (app.got_subcommand("boot")) return boot.go();
+    return config.go();
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// RunSummary: how a run ended and what it counted, for the exit status, the table and the JSON report.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "base/types.h"
+
+namespace droste {
+
+enum class EndKind : u8 {
+    powered_off,
+    debug_exit,     ///< the guest's own status
+    reset,          ///< the guest asked for a reset; without firmware there is nothing to start again
+    triple_fault,
+    vmx_abort,
+    dead_halt,      ///< halted with interrupts disabled, for good
+    out_of_time,    ///< run.timeout
+    out_of_ticks,   ///< run.max_ticks
+    quit,           ///< by the user
+};
+
+struct RunEnd {
+    EndKind kind = EndKind::quit;
+    u32 code = 0;        ///< debug_exit
+    std::string reason;  ///< a sentence
+};
+
+/// The exit status of the process.
+int exit_status(const RunEnd& end);
+
+/// A byte of input and the tick at which the guest was given it.
+struct StampedInput {
+    u64 tick;
+    u8 byte;
+};
+
+struct HashMark {
+    u64 tick;
+    u64 hash;
+};
+
+struct RunSummary {
+    RunEnd end;
+    std::string stack;
+    u64 depth = 0;
+    std::string cpu_model, engine, timing_model, timing_table, timing_clock, routing_design;
+    u64 memory_bytes = 0;
+    u64 ticks = 0, cycles = 0, guest_ns = 0;
+    double host_seconds = 0;
+    u64 console_bytes = 0;
+    std::string console_sha256;
+    u64 state_hash = 0;
+    std::vector<HashMark> hash_trail;
+    std::vector<StampedInput> input;
+    u64 walks = 0, walk_references = 0, ept_references = 0;
+    /// What the levels have to tell: a JSON object and a table as text, made by the exit accounts. Empty: nothing ran
+    /// in non-root operation.
+    std::string levels_json;
+    std::string levels_table;
+    /// The last VM exits, newest last, one line each; told when the guest died.
+    std::vector<std::string> last_exits;
+};
+
+/// The summary as JSON; host times are in one member, "host", so that two reports can be compared without it.
+std::string summary_json(const RunSummary& summary);
+/// The lines that end a run at the terminal.
+std::string summary_text(const RunSummary& summary, bool colour);
+
+}  // namespace droste
