@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening and closing of round trips.
+#include "nested/exit_accounts.h"
+
+#include <algorithm>
+
+namespace droste {
+
+void ExitAccounts::advance(unsigned level, u64 cycles) {
+    in_level_[running_level_] += cycles - last_cycles_;
+    last_cycles_ = cycles;
+    running_level_ = std::min(level, max_levels);
+}
+
+void ExitAccounts::exit(u32 node, unsigned level, u16 reason, const Meters& now) {
+    ++total_;
+    advance(0, now.cycles);
+    if (node >= open_.size()) open_.resize(node + 1);
+    Open& trip = open_[node];
+    if (trip.open && trip.entered) {
+        // It went on when it retired something since; otherwise this exit belongs to the same trip.
+        if (now.ticks > trip.end.ticks) close(trip);
+        else trip.entered = false;
+    }
+    if (trip.open) return;
+    trip.open = true;
+    trip.entered = false;
+    trip.key = {std::min(level, max_levels), reason, 0};
+    trip.start = now;
+    trip.in_level = in_level_;
+}
+
+void ExitAccounts::entry(u32 node, unsigned level, const Meters& now) {
+    advance(level, now.cycles);
+    // Whoever runs now takes part in the open round trips of the levels above it.
+    for (Open& other : open_)
+        if (other.open && !other.entered && level < other.key.level) other.key.owner = std::max(other.key.owner, level);
+    if (node >= open_.size()) open_.resize(node + 1);
+    Open& trip = open_[node];
+    if (trip.open) {
+        trip.entered = true;
+        trip.end = now;
+        trip.in_level_end = in_level_;
+    }
+}
+
+void ExitAccounts::close(Open& trip) {
+    ExitLine& line = lines_[trip.key];
+    ++line.count;
+    line.round_trip.add(trip.end.cycles + 1 - trip.start.cycles);  // + 1: the instruction that is retired
+    if (line.cycles_by_level.size() < trip.in_level_end.size()) line.cycles_by_level.resize(trip.in_level_end.size());
+    for (std::size_t i = 0; i < trip.in_level_end.size(); ++i)
+        line.cycles_by_level[i] += trip.in_level_end[i] - trip.in_level[i];
+    line.exits += trip.end.exits - trip.start.exits + 1;
+    line.vmreads += trip.end.vmreads - trip.start.vmreads;
+    line.vmwrites += trip.end.vmwrites - trip.start.vmwrites;
+    line.walk_references += trip.end.walk_references - trip.start.walk_references;
+    trip.open = trip.entered = false;
+}
+
+}  // namespace droste

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// LevelTracker: which level of the stack runs, told from VMX events alone (no guest symbols, no hints).
+#pragma once
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/types.h"
+
+namespace droste {
+
+class Archive;
+
+inline constexpr u64 no_vmcs = ~0ull;  ///< the SDM's value of an invalid VMCS pointer
+
+/// One guest context: (parent node, address of the VMCS that the parent keeps for it).
+struct Node {
+    u32 id = 0;          ///< index in the tracker; 0 is root
+    u32 parent = 0;
+    unsigned level = 0;  ///< 0 root
+    u64 vmcs = no_vmcs;  ///< in the parent's address space
+    // As a hypervisor:
+    u64 current = no_vmcs;              ///< its current VMCS, in its own address space
+    std::optional<u64> pending;         ///< it attempted to enter this VMCS, and has not run since
+    struct Use {
+        u32 runs = 0;                   ///< node that an entry with this VMCS runs; 0 not yet known
+        bool alias = false;             ///< the VMCS stands for a node deeper than a direct child
+        bool cleared = true;            ///< VMCLEAR since its last entry: what it stands for may change
+    };
+    std::map<u64, Use> uses;            ///< by VMCS address
+};
+
+/// The rules, for a hypervisor H that enters its VMCS w:
+///   1. If a guest M of H (run through another VMCS than w) attempted an entry that is still pending, and w is new,
+///      cleared, or already stands for a deeper node: w now stands for what M wanted to run.
+///   2. Else w keeps the node it stands for; a new w is a direct child of H.
+/// An attempt is pending until the node that made it runs again. H is root for entries that the hardware executes,
+/// and any non-root node for entries it attempts; the rules are the same, so aliases resolve at any depth.
+class LevelTracker {
+public:
+    LevelTracker();
+
+    // The hypervisor `who` (0: root, executed; else attempted, seen as an exit) did this.
+    void vmxon(u32 who);
+    void vmxoff(u32 who);
+    void vmptrld(u32 who, u64 vmcs);
+    void vmclear(u32 who, u64 vmcs);
+    /// A non-root node attempted VMLAUNCH or VMRESUME with its current VMCS.
+    void attempt_entry(u32 who);
+    /// The hardware entered `vmcs`; returns the node that runs now.
+    u32 entered(u64 vmcs);
+    /// The hardware is back in root; `running()` is 0 from now on.
+    void left() { running_ = 0; }
+
+    u32 running() const { return running_; }
+    unsigned level_of(u32 node) const { return nodes_[node].level; }
+    const Node& node(u32 id) const { return nodes_[id]; }
+    std::size_t node_count() const { return nodes_.size(); }
+    void visit(Archive& archive);
+
+private:
+    u32 resolve(u32 hypervisor, u64 vmcs);
+    u32 child(u32 parent, u64 vmcs);
+    /// A guest of `hypervisor` with a pending attempt, run through another VMCS than `vmcs`; 0 when there is none.
+    u32 pending_guest(u32 hypervisor, u64 vmcs) const;
+    std::vector<Node> nodes_;
+    u32 running_ = 0;
+};
+
+}  // namespace droste
