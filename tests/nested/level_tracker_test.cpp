@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tracker against a model of a stack of hypervisors that nest in software, any number of levels deep.
+#include "nested/level_tracker.h"
+
+#include <gtest/gtest.h>
+
+namespace droste {
+namespace {
+
+/// Every level runs the same hypervisor. It keeps two VMCSs: `direct` for its guest, `merged` for whatever runs
+/// deeper than that guest. Only level 0 touches the hardware; all others' VMX instructions exit and are emulated by the
+/// level beneath, which does so with its own VMX instructions, and so on down.
+class Stack {
+public:
+    static u64 direct(unsigned level) { return 0x1000 + level * 0x10000ull; }
+    static u64 merged(unsigned level) { return 0x2000 + level * 0x10000ull; }
+
+    /// Hypervisor `level`, running now, enters VMCS `w`, after which `target` is to run.
+    void enter(unsigned level, u64 w, unsigned target) {
+        if (level == 0) {
+            tracker.vmptrld(0, w);
+            tracker.entered(w);
+            ++entries;
+            ASSERT_EQ(tracker.level_of(tracker.running()), target) << "depth " << target;
+            return;
+        }
+        ASSERT_EQ(tracker.level_of(tracker.running()), level);
+        tracker.vmptrld(tracker.running(), w);
+        service(level);
+        tracker.attempt_entry(tracker.running());
+        exit_to_parent(level);
+        // The parent runs now and emulates the entry: its guest's direct VMCS means the level above that guest.
+        enter(level - 1, merged(level - 1), target);
+    }
+    /// The node at `level` exits; afterwards its parent (level - 1) runs.
+    void exit_to_parent(unsigned level) {
+        tracker.left();
+        for (unsigned k = 1; k < level; ++k) enter(k - 1, direct(k - 1), k);
+    }
+    /// An exit of `level` that its parent handles before it resumes it.
+    void service(unsigned level) {
+        exit_to_parent(level);
+        resume(level);
+    }
+    /// The parent of `level`, running now, resumes it. The whole chain does so by its direct VMCSs.
+    void resume(unsigned level) { enter(level - 1, direct(level - 1), level); }
+
+    LevelTracker tracker;
+    u64 entries = 0;
+};
+
+TEST(LevelTracker, KnowsEveryLevelOfASoftwareStack) {
+    for (unsigned depth = 1; depth <= 5; ++depth) {
+        Stack stack;
+        for (unsigned level = 1; level <= depth; ++level) {
+            stack.enter(level - 1, Stack::direct(level - 1), level);
+            if (level < depth) {
+                stack.tracker.vmxon(stack.tracker.running());
+                stack.service(level);
+            }
+        }
+        for (int i = 0; i < 3; ++i) stack.service(depth);
+        EXPECT_EQ(stack.tracker.node_count(), depth + 1);
+    }
+}
+
+TEST(LevelTracker, CostMultipliesWithDepth) {
+    const auto entries_of_one_exit = [](unsigned depth) {
+        Stack stack;
+        for (unsigned level = 1; level <= depth; ++level) stack.enter(level - 1, Stack::direct(level - 1), level);
+        const u64 before = stack.entries;
+        stack.service(depth);
+        return stack.entries - before;
+    };
+    EXPECT_EQ(entries_of_one_exit(1), 1u);
+    EXPECT_GT(entries_of_one_exit(2), 2u);
+    EXPECT_GT(entries_of_one_exit(3), 2 * entries_of_one_exit(2));
+}
+
+TEST(LevelTracker, FailedEntryReturnsToTheHypervisor) {
+    LevelTracker t;
+    t.entered(0x1000);
+    const u32 hypervisor = t.running();
+    t.vmptrld(hypervisor, 0x5000);
+    t.attempt_entry(hypervisor);
+    t.left();
+    t.entered(0x1000);  // VMfail: the hypervisor goes on
+    EXPECT_EQ(t.running(), hypervisor);
+    t.left();
+    t.entered(0x9000);  // a second, unrelated guest of level 0
+    EXPECT_EQ(t.level_of(t.running()), 1u);
+    EXPECT_NE(t.running(), hypervisor);
+}
+
+TEST(LevelTracker, TwoGuestsShareTheMergedVmcs) {
+    LevelTracker t;
+    t.entered(0x1000);
+    const u32 hypervisor = t.running();
+    const auto run_guest = [&](u64 vmcs) {
+        t.vmptrld(hypervisor, vmcs);
+        t.attempt_entry(hypervisor);
+        t.left();
+        t.entered(0x2000);
+        return t.running();
+    };
+    const u32 a = run_guest(0x5000);
+    t.left();
+    t.entered(0x1000);
+    const u32 b = run_guest(0x6000);
+    EXPECT_EQ(t.level_of(a), 2u);
+    EXPECT_EQ(t.level_of(b), 2u);
+    EXPECT_NE(a, b);
+    t.left();
+    t.entered(0x2000);  // level 0 resumes without a new attempt
+    EXPECT_EQ(t.running(), b);
+}
+
+TEST(LevelTracker, AttemptWithoutVmcsIsNoEntry) {
+    LevelTracker t;
+    t.entered(0x1000);
+    const u32 hypervisor = t.running();
+    t.vmxon(hypervisor);
+    t.attempt_entry(hypervisor);
+    EXPECT_FALSE(t.node(hypervisor).pending.has_value());
+    t.vmptrld(hypervisor, 0x5000);
+    t.vmclear(hypervisor, 0x5000);
+    t.attempt_entry(hypervisor);
+    EXPECT_FALSE(t.node(hypervisor).pending.has_value());
+}
+
+}  // namespace
+}  // namespace droste
