@@ -74,7 +74,6 @@ void AcpiPm::set_status(u64 status_bit) {
 
 void AcpiPm::press_power_button() { set_status(pwrbtn); }
 void AcpiPm::release_global_lock() { set_status(gbl); }
-void AcpiPm::rtc_alarm() { set_status(rtc); }
 
 void AcpiPm::raise_gpe(unsigned event) {
     gpe_status_ |= 1ull << (event & 15);

@@ -37,8 +37,6 @@ public:
     void raise_gpe(unsigned event);
     /// What firmware does when it gives the global lock back.
     void release_global_lock();
-    /// An RTC alarm wakes through PM1_STS too.
-    void rtc_alarm();
     /// A command written to the SMI port.
     void smi_command(u8 value);
 
