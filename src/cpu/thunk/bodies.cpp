@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies around thunks of MMX, SSE and AVX: availability, the memory operand, MXCSR, #XM.
+#include "cpu/thunk/bodies.h"
+
+#include "cpu/interp/handlers.h"
+#include "cpu/thunk/availability.h"
+#include "cpu/thunk/mmx_state.h"
+#include "cpu/thunk/operand_memory.h"
+#include "cpu/thunk/x87_body.h"
+
+namespace droste {
+
+namespace {
+
+enum class Memory : u8 { none, read, write };
+
+constexpr u32 mxcsr_default = 0x1F80;
+
+/// A thunk left the guest's MXCSR loaded. Its status flags do no harm to the emulator's own computations; its rounding,
+/// masks and denormal modes would.
+inline void restore_mxcsr(const FxArea& fx) {
+    if ((fx.mxcsr & ~0x3Fu) != mxcsr_default) [[unlikely]] {
+        const u32 value = mxcsr_default;
+        asm volatile("ldmxcsr %0" : : "m"(value));
+    }
+}
+
+[[gnu::cold]] Outcome raise_simd_exception(Cpu& cpu) {
+    return (cpu.cr4 & cr4_bits::osxmmexcpt) ? cpu.raise(Fault::of(Vector::xm)) : cpu.ud();
+}
+
+u8* bytes_of(CpuState& s) { return reinterpret_cast<u8*>(&s); }
+
+template <Domain domain> bool blocked(const CpuState& s) {
+    if constexpr (domain == Domain::avx) return avx_blocked(s);
+    else if constexpr (domain == Domain::sse) return sse_blocked(s);
+    else return mmx_blocked(s);
+}
+
+/// Linear address of the memory operand, aligned as the instruction demands.
+bool operand_address(Cpu& cpu, const Insn& in, const ThunkCall& t, Access access, u64& linear) {
+    if (!cpu.operand(in, t.mem_size, access, linear)) return false;
+    if (linear & t.align_mask) [[unlikely]] {
+        (void)cpu.gp0();
+        return false;
+    }
+    return true;
+}
+
+template <Domain domain, Memory memory, bool with_mxcsr> Outcome run_vector(Cpu& cpu, const Insn& in) {
+    const ThunkCall& t = *in.thunk;
+    CpuState& s = cpu;
+    if (blocked<domain>(s)) [[unlikely]] return raise_blocked(cpu, domain);
+    u8* const base = bytes_of(s);
+    alignas(32) u8 bounce[32];
+    void* rm = base + t.rm.at(in.rm);
+    u64 linear = 0;
+    if constexpr (memory != Memory::none) {
+        if (!operand_address(cpu, in, t, memory == Memory::read ? Access::read : Access::write, linear))
+            return cpu.failed();
+        if constexpr (memory == Memory::read) {
+            rm = readable(cpu, in.seg(), linear, t.mem_size, bounce);
+            if (!rm) return cpu.failed();
+        } else {
+            // MXCSR must not change when the store faults: find out first.
+            if (with_mxcsr && !cpu.probe_write(in.seg(), linear, t.mem_size)) return cpu.failed();
+            rm = bounce;
+        }
+    }
+    const u32 result = t.entry(base + t.reg.at(in.reg), rm, base + t.vvvv, base + t.is4, &s);
+    if constexpr (with_mxcsr) {
+        restore_mxcsr(s.fx);
+        if (result != 0) [[unlikely]] return raise_simd_exception(cpu);
+    }
+    if constexpr (memory == Memory::write) {
+        if (!store_sized(cpu, in.seg(), linear, bounce, t.mem_size)) return cpu.failed();
+    }
+    return Outcome::next;
+}
+
+/// Any instruction with an MMX register.
+template <Domain domain> Outcome run_mmx(Cpu& cpu, const Insn& in) {
+    const ThunkCall& t = *in.thunk;
+    CpuState& s = cpu;
+    if (blocked<domain>(s)) [[unlikely]] return raise_blocked(cpu, domain);
+    if (s.fx.fsw & fsw_error_summary) [[unlikely]] return raise_x87_pending(cpu);
+    u8* const base = bytes_of(s);
+    alignas(32) u8 bounce[32];
+    void* rm = base + t.rm.at(in.rm);
+    u64 linear = 0;
+    if (t.mem_size) {
+        if (!operand_address(cpu, in, t, t.mem_read ? Access::read : Access::write, linear)) return cpu.failed();
+        rm = t.mem_read ? readable(cpu, in.seg(), linear, t.mem_size, bounce) : bounce;
+        if (!rm) return cpu.failed();
+    }
+    // A fault below takes the transition back.
+    const bool may_fault = t.mem_written || (t.row->traits & traits::mxcsr);
+    FxArea before;
+    if (may_fault) before = s.fx;
+    const auto undo = [&] {
+        const u32 mxcsr = s.fx.mxcsr;
+        s.fx = before;
+        s.fx.mxcsr = mxcsr;
+    };
+    mmx_transition(s.fx);
+    const u32 result = t.entry(base + t.reg.at(in.reg), rm, base + t.vvvv, base + t.is4, &s);
+    if (t.row->traits & traits::mxcsr) {
+        restore_mxcsr(s.fx);
+        if (result != 0) {
+            undo();
+            return raise_simd_exception(cpu);
+        }
+    }
+    if (t.mem_written && !store_sized(cpu, in.seg(), linear, bounce, t.mem_size)) {
+        undo();
+        return cpu.failed();
+    }
+    if (t.mmx_written) mark_mmx_written(s.fx, t.mmx_written == 1 ? in.reg : in.rm);
+    return Outcome::next;
+}
+
+template <Domain domain, Memory memory> Code choose(bool with_mxcsr) {
+    return with_mxcsr ? code<run_vector<domain, memory, true>>() : code<run_vector<domain, memory, false>>();
+}
+
+template <Domain domain> Code choose(const ThunkCall& t) {
+    const bool with_mxcsr = t.row->traits & traits::mxcsr;
+    if (t.mem_read) return choose<domain, Memory::read>(with_mxcsr);
+    if (t.mem_written) return choose<domain, Memory::write>(with_mxcsr);
+    return choose<domain, Memory::none>(with_mxcsr);
+}
+
+}  // namespace
+
+Code thunk_code(const ThunkCall& t) {
+    switch (t.domain) {
+    case Domain::x87: return x87_code();
+    case Domain::avx: return choose<Domain::avx>(t);
+    case Domain::mmx: return code<run_mmx<Domain::mmx>>();
+    case Domain::sse: return t.mmx_transition ? code<run_mmx<Domain::sse>>() : choose<Domain::sse>(t);
+    case Domain::general: break;
+    }
+    ASSERT(!"a thunk belongs to a register domain");
+    return {};
+}
+
+}  // namespace droste

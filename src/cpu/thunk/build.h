@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builds the machine code of a thunk: load the operands, the guest's instruction with other registers, store back.
+#pragma once
+#include "cpu/decode/decoder.h"
+#include "cpu/thunk/emitter.h"
+
+namespace droste {
+
+/// What of a decoded instruction selects different machine code.
+struct ThunkForm {
+    const InsnRow* row = nullptr;
+    bool w = false;    ///< REX.W or VEX.W as the host instruction needs it
+    bool l = false;    ///< VEX.L
+    bool mem = false;
+    u8 imm = 0;        ///< immediate byte; is4 forms: only its low four bits
+    u8 modrm = 0;      ///< x87: the guest's ModRM
+};
+
+ThunkForm thunk_form(const Decoded& d);
+/// MMX, SSE and AVX.
+void build_vector_thunk(const ThunkForm& form, Emitter& e);
+/// x87: the instruction stands at x87_insn_offset, to be recognised in the saved instruction pointer.
+void build_x87_thunk(const ThunkForm& form, Emitter& e);
+inline constexpr unsigned x87_insn_offset = 13;
+
+}  // namespace droste
