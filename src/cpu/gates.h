@@ -16,6 +16,8 @@ enum class Gate : u8 {
     rdtscp_disabled, invpcid_disabled, xsaves_disabled, wait_pause_disabled, pconfig_disabled, vmfunc_disabled,
     // accesses that need a look at masks, shadows or bitmaps (closed throughout non-root operation)
     cr0_write, cr4_write, cr_read_shadow, exception, tpr_shadow, ple, invpcid_exits, xsave_bitmap, encls,
+    // "NMI exiting" is 1 and "virtual NMIs" is 0: IRET leaves blocking by NMI as it is
+    iret_nmi_unblocking,
     count
 };
 

@@ -96,6 +96,16 @@ struct Vectoring {
     u32 instruction_length{};  ///< of the software event's instruction
 };
 
+/// MSRs that no instruction but RDMSR and WRMSR looks at.
+struct MachineMsrs {
+    std::array<u64, 11> mtrr_fixed{};      ///< 250H, 258H, 259H, 268H..26FH
+    std::array<u64, 20> mtrr_variable{};   ///< 200H..213H: base, mask
+    u64 mtrr_def_type{};
+    u64 mcg_status{};
+    std::array<u64, 16> mc{};              ///< 400H..40FH: CTL, STATUS, ADDR, MISC of four banks
+    u64 bios_sign_id{};
+};
+
 struct CpuState {
     // hot
     std::array<u64, 18> gpr{};         ///< 16 registers, slot_zero, slot_rip
@@ -126,6 +136,8 @@ struct CpuState {
     u64 pending_debug{};               ///< pending debug exceptions, VMCS layout (B0-B3, enabled 12, BS 14)
     bool nmi_pending{}, init_pending{};
     u64 monitor_address{}; bool monitor_armed{};
+    bool mwait_wakes_masked{};         ///< MWAIT with ECX[0]: interrupts wake it although RFLAGS.IF is 0
+    MachineMsrs machine_msrs{};
     FxArea fx{};
     std::array<Vec, 32> vec{};         ///< XMM/YMM/ZMM 0..31
     u64 xinuse_hint{};

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Helpers of instruction bodies for operands: addresses that are not simply ModRM's, unaligned host access, sizes.
+#pragma once
+#include "cpu/cpu.h"
+#include "cpu/decode/row.h"
+#include "cpu/interp/handlers.h"
+
+namespace droste {
+
+/// Bits of an effective address of log2(address size / 2) = `asz`.
+constexpr u64 address_mask(unsigned asz) { return asz == 0 ? 0xFFFF : asz == 1 ? 0xFFFFFFFF : ~0ull; }
+
+/// Linear address of offset `ea` in the segment of the instruction's memory operand; `ea` is already cut.
+inline bool operand_at(Cpu& cpu, const Insn& in, u64 ea, unsigned size, Access access, u64& linear) {
+    return cpu.linear_of(in.seg(), ea, size, access, linear);
+}
+
+template <class T> T get(const Rmw<T>& m) {
+    T v;
+    std::memcpy(&v, m.p, sizeof v);
+    return v;
+}
+template <class T> void put(Rmw<T>& m, T v) { std::memcpy(static_cast<void*>(m.p), &v, sizeof v); }
+
+inline void charge_lock(Cpu& cpu, const Insn& in) {
+    if (in.lock()) [[unlikely]] cpu.charge(CostEvent::lock);
+}
+
+/// Writes a register that counts or addresses, in the width of the address size (a 32-bit write clears the rest).
+inline void set_by_address_size(Cpu& cpu, const Insn& in, Gpr r, u64 v) {
+    if (in.asz() == 0) cpu.set_reg<u16>(static_cast<unsigned>(r), static_cast<u16>(v));
+    else cpu.reg(r) = v & address_mask(in.asz());
+}
+
+}  // namespace droste
