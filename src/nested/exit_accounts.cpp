@@ -51,7 +51,7 @@ void ExitAccounts::close(Open& trip) {
     if (line.cycles_by_level.size() < trip.in_level_end.size()) line.cycles_by_level.resize(trip.in_level_end.size());
     for (std::size_t i = 0; i < trip.in_level_end.size(); ++i)
         line.cycles_by_level[i] += trip.in_level_end[i] - trip.in_level[i];
-    line.exits += trip.end.exits - trip.start.exits + 1;
+    line.exits += trip.end.exits - trip.start.exits;
     line.vmreads += trip.end.vmreads - trip.start.vmreads;
     line.vmwrites += trip.end.vmwrites - trip.start.vmwrites;
     line.walk_references += trip.end.walk_references - trip.start.walk_references;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// VMX events to tracker and accounts.
+#include "nested/level_observer.h"
+
+#include "cpu/cpu.h"
+
+namespace droste {
+
+namespace {
+
+/// What an attempted VMX instruction means to the tracker, by exit reason.
+struct AttemptRow {
+    const ExitRow* reason;
+    void (*apply)(LevelTracker&, u32 node, const ExitEvent&);
+};
+
+constexpr AttemptRow attempts[] = {
+    {"vmxon"_exit, [](LevelTracker& t, u32 n, const ExitEvent&) { t.vmxon(n); }},
+    {"vmxoff"_exit, [](LevelTracker& t, u32 n, const ExitEvent&) { t.vmxoff(n); }},
+    {"vmptrld"_exit,
+     [](LevelTracker& t, u32 n, const ExitEvent& e) {
+         if (e.operand) t.vmptrld(n, *e.operand);
+     }},
+    {"vmclear"_exit,
+     [](LevelTracker& t, u32 n, const ExitEvent& e) {
+         if (e.operand) t.vmclear(n, *e.operand);
+     }},
+    {"vmlaunch"_exit, [](LevelTracker& t, u32 n, const ExitEvent&) { t.attempt_entry(n); }},
+    {"vmresume"_exit, [](LevelTracker& t, u32 n, const ExitEvent&) { t.attempt_entry(n); }},
+};
+
+}  // namespace
+
+Meters LevelObserver::meters(u64 ticks, u64 cycles) const {
+    return {.cycles = cycles,
+            .ticks = ticks,
+            .exits = exits_,
+            .vmreads = vmreads_,
+            .vmwrites = vmwrites_,
+            .walk_references = cpu_.mmu.counters.references + cpu_.mmu.counters.ept_references};
+}
+
+void LevelObserver::vmxon(u64) { tracker_.vmxon(0); }
+void LevelObserver::vmxoff() { tracker_.vmxoff(0); }
+void LevelObserver::vmptrld(u64 address) { tracker_.vmptrld(0, address); }
+void LevelObserver::vmclear(u64 address) { tracker_.vmclear(0, address); }
+void LevelObserver::vmread(Field, u64, bool) { ++vmreads_; }
+void LevelObserver::vmwrite(Field, u64, bool) { ++vmwrites_; }
+
+void LevelObserver::entered(const EntryEvent& event) {
+    const u32 node = tracker_.entered(event.vmcs);
+    const unsigned level = tracker_.level_of(node);
+    if (first_seen_.size() <= level) first_seen_.resize(level + 1, event.ticks);
+    accounts_.entry(node, level, meters(event.ticks, cpu_.cycles()));
+}
+
+void LevelObserver::entry_failed(const EntryEvent&, std::string_view) { tracker_.left(); }
+
+void LevelObserver::attempted(const ExitEvent& event, u32 node) {
+    for (const AttemptRow& row : attempts)
+        if (row.reason == event.row) row.apply(tracker_, node, event);
+}
+
+void LevelObserver::exit_recognised(const ExitEvent& event) {
+    if (event.row->kind == ExitKind::entry) return;  // a failed entry: nothing ran
+    const u32 node = tracker_.running();
+    if (node == 0) {
+        accounts_.unknown_exit();
+    } else {
+        accounts_.exit(node, tracker_.level_of(node), event.row->number, meters(event.ticks, event.cycles_before));
+        attempted(event, node);
+    }
+    ++exits_;
+    recent_.push_back({event.ticks, tracker_.level_of(node), event.row->name, event.qualification, event.linear_rip,
+                       event.guest_physical.value, event.has_guest_physical});
+    if (recent_.size() > 16) recent_.pop_front();
+    tracker_.left();
+}
+
+}  // namespace droste

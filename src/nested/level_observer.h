@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// LevelObserver: feeds the level tracker and the exit accounts with what VMX does.
+#pragma once
+#include <deque>
+#include <string_view>
+#include <vector>
+
+#include "nested/exit_accounts.h"
+#include "nested/level_tracker.h"
+#include "vmx/exit_router.h"
+
+namespace droste {
+
+struct Cpu;
+
+/// One exit of the recent past, for the report of a guest that died.
+struct RecentExit {
+    u64 tick;
+    unsigned level;
+    std::string_view reason;
+    u64 qualification;
+    u64 linear_rip;
+    u64 guest_physical;
+    bool has_guest_physical;
+};
+
+class LevelObserver final : public VmxObserver {
+public:
+    explicit LevelObserver(const Cpu& cpu) : cpu_(cpu) { first_seen_.push_back(0); }
+
+    const ExitAccounts& accounts() const { return accounts_; }
+    const LevelTracker& tracker() const { return tracker_; }
+    /// Tick at which each level first ran; index = level.
+    const std::vector<u64>& first_seen() const { return first_seen_; }
+    /// Newest last, at most 16.
+    const std::deque<RecentExit>& recent() const { return recent_; }
+
+    void vmxon(u64 pointer) override;
+    void vmxoff() override;
+    void vmptrld(u64 address) override;
+    void vmclear(u64 address) override;
+    void vmread(Field field, u64 value, bool shadow) override;
+    void vmwrite(Field field, u64 value, bool shadow) override;
+    void entered(const EntryEvent& event) override;
+    void entry_failed(const EntryEvent& event, std::string_view check) override;
+    void exit_recognised(const ExitEvent& event) override;
+
+private:
+    Meters meters(u64 ticks, u64 cycles) const;
+    /// A VMX instruction attempted in non-root operation: what it would do to the attempting hypervisor.
+    void attempted(const ExitEvent& event, u32 node);
+    const Cpu& cpu_;
+    LevelTracker tracker_;
+    ExitAccounts accounts_;
+    std::vector<u64> first_seen_;
+    std::deque<RecentExit> recent_;
+    u64 exits_ = 0, vmreads_ = 0, vmwrites_ = 0;
+};
+
+}  // namespace droste
