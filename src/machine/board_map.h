@@ -28,6 +28,7 @@ inline constexpr u16 pm_base = 0x600;             ///< PM1a_EVT +0, PM1a_CNT +4,
 inline constexpr u16 pm1a_event = pm_base, pm1a_control = pm_base + 4, pm_timer = pm_base + 8;
 inline constexpr u16 smi_command = 0xB2;
 inline constexpr u8 acpi_enable = 0xA1, acpi_disable = 0xA0;  ///< bytes written there
+inline constexpr u8 soft_off_type = 0;            ///< SLP_TYP of \_S5
 inline constexpr u16 reset_control = 0xCF9;
 inline constexpr u16 com1 = 0x3F8;
 

@@ -39,8 +39,9 @@ public:
     Cpu& cpu();
     PhysicalMemory& memory();
 
-private:
     struct Parts;
+
+private:
     explicit Machine(std::unique_ptr<Parts> parts);
     std::unique_ptr<Parts> parts_;
 };

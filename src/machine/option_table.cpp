@@ -55,9 +55,9 @@ constexpr OptionRow rows[] = {
      .help = "What a cycle is. `none`: one per retired instruction. `table`: further costs of VM entries, exits, "
              "VMREADs and the like, from timing.table.",
      .choices = "none|table"},
-    {.key = "timing.table", .type = OptionType::choice, .default_text = "skylake-sp",
-     .help = "Which table of costs timing.model = \"table\" uses: configs/timing/NAME.toml.",
-     .choices = "haswell|skylake-sp|sapphire-rapids"},
+    {.key = "timing.table", .type = OptionType::name_or_file, .default_text = "skylake-sp",
+     .help = "Which costs timing.model = \"table\" uses: haswell, skylake-sp, sapphire-rapids (configs/timing), or "
+             "a .toml file of your own."},
     {.key = "timing.clock", .type = OptionType::choice, .default_text = "ticks",
      .help = "What the guest's clocks follow. `ticks`: retired instructions, the model only observes. `cycles`: "
              "the modelled cycles.",

@@ -53,6 +53,7 @@ Result<Options::Value> parse_value(const OptionRow& row, std::string_view text, 
     using Value = Options::Value;
     switch (row.type) {
         case OptionType::text: return Value(std::string(text));
+        case OptionType::name_or_file: return Value(text.ends_with(".toml") ? resolved(text, folder) : std::string(text));
         case OptionType::path: return Value(resolved(text, folder));
         case OptionType::paths: {
             std::vector<std::string> files;

@@ -14,6 +14,7 @@ namespace droste {
 
 enum class OptionType : u8 {
     text,     ///< any string
+    name_or_file,  ///< a known name, or a file that ends in .toml, which is resolved like a path
     path,     ///< a file; a relative one is meant from the folder of the stack file that names it
     paths,    ///< a list of files, each with optional arguments after a blank
     boolean,  ///< true, false

@@ -13,6 +13,7 @@ namespace {
 std::string_view type_word(const OptionRow& row) {
     switch (row.type) {
         case OptionType::text: return "text";
+        case OptionType::name_or_file: return "name or file";
         case OptionType::path: return "file";
         case OptionType::paths: return "files";
         case OptionType::boolean: return "true|false";

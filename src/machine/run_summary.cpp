@@ -49,7 +49,7 @@ std::string summary_json(const RunSummary& s) {
     using Json = nlohmann::ordered_json;
     Json trail = Json::array(), input = Json::array();
     for (const HashMark& m : s.hash_trail) trail.push_back({{"tick", m.tick}, {"hash", fmt::format("{:016x}", m.hash)}});
-    for (const StampedInput& i : s.input) input.push_back({{"tick", i.tick}, {"byte", i.byte}});
+    for (const StampedInput& i : s.input) input.push_back({{"time", i.time}, {"tick", i.tick}, {"byte", i.byte}});
     Json j = {
         {"format", "droste-run"},
         {"version", 1},

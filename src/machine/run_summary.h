@@ -29,8 +29,9 @@ struct RunEnd {
 /// The exit status of the process.
 int exit_status(const RunEnd& end);
 
-/// A byte of input and the tick at which the guest was given it.
+/// A byte of input and the moment at which the guest was given it.
 struct StampedInput {
+    u64 time;  ///< guest time in periods of the master clock
     u64 tick;
     u8 byte;
 };

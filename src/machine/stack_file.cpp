@@ -16,6 +16,7 @@ namespace {
 std::string_view type_name(OptionType type) {
     switch (type) {
         case OptionType::text: return "a string";
+        case OptionType::name_or_file: return "a name or a file name in quotes";
         case OptionType::path: return "a file name in quotes";
         case OptionType::paths: return "an array of file names";
         case OptionType::boolean: return "true or false";

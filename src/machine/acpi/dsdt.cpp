@@ -48,7 +48,7 @@ Code host_bridge(const AcpiConfig& config) {
 /// Ranges that belong to no other device but may not be given away. Linux uses ECAM only when it is reserved here.
 Code motherboard(const AcpiConfig& config) {
     Resources r;
-    r.io(board::pm_base, 0x40).io(board::smi_command, 2).io(0x4D0, 2);
+    r.io(board::pm_base, 0x80).io(board::smi_command, 2).io(0x4D0, 2);
     if (config.ecam) r.memory(board::ecam, board::ecam_size);
     return with_id("MBRD", "PNP0C02", 0, r.done());
 }
@@ -64,9 +64,8 @@ std::vector<u8> dsdt_body(const AcpiConfig& config) {
     if (config.keyboard)
         devices.push_back(with_id("KBD_", "PNP0303", 0, Resources().io(0x60, 1).io(0x64, 1).irq(1).done()));
     if (config.hpet) devices.push_back(with_id("HPET", "PNP0103", 0, Resources().memory(board::hpet, 0x400).done()));
-    // Soft off is sleep type 0: PM1_CNT = SLP_EN alone.
     return join({scope("\\_SB_", devices),
-                 name("\\_S5_", package({integer(0), integer(0), integer(0), integer(0)}))});
+                 name("\\_S5_", package({integer(board::soft_off_type), integer(0), integer(0), integer(0)}))});
 }
 
 }  // namespace droste

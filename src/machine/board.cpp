@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// The wiring of the board.
+#include "machine/board.h"
+
+#include "base/assert.h"
+#include "machine/board_map.h"
+
+namespace droste {
+
+Board::Board(const BoardConfig& config, const BoardParts& p)
+    : memory_(p.memory),
+      apic_window_(p.apic_window),
+      local_apic_({.max_phys_addr_bits = config.max_phys_addr_bits, .bus_hz = config.bus_hz}, apic_bus_, p.events, p.time,
+                  p.pins),
+      io_apic_(apic_bus_, board::io_apic_id),
+      pic_(InterruptLine(local_apic_, LocalApic::lint0)),
+      hpet_({}, p.events, p.time, io_apic_, isa(0), isa(8)),
+      pit_(p.events, p.time, InterruptLine(hpet_, Hpet::pit_input)),
+      rtc_(p.events, p.time, InterruptLine(hpet_, Hpet::rtc_input), config.rtc_epoch),
+      com1_(p.events, p.time, isa(4), p.console),
+      acpi_pm_({.timer_32_bits = true,
+                .soft_off_type = board::soft_off_type,
+                .acpi_enable = board::acpi_enable,
+                .acpi_disable = board::acpi_disable},
+               p.events, p.time, isa(board::sci), p.platform),
+      smi_port_(acpi_pm_),
+      reset_control_(p.platform),
+      system_control_a_(p.platform, *this),
+      keyboard_(isa(1), isa(12), p.platform, *this),
+      debug_exit_(p.platform),
+      debug_console_(p.console),
+      fw_cfg_(*this),
+      devices_{&local_apic_, &io_apic_, &pic_, &hpet_, &pit_, &rtc_, &com1_, &acpi_pm_, &smi_port_, &reset_control_,
+               &system_control_a_, &keyboard_, &debug_exit_, &debug_console_, &post_codes_, &fw_cfg_} {
+    for (unsigned irq = 0; irq < 16; ++irq) {
+        if (irq == 2) continue;  // the cascade
+        isa_.connect(irq, InterruptLine(pic_, irq));
+        isa_.connect(irq, InterruptLine(io_apic_, irq == 0 ? board::pit_gsi : irq));
+    }
+    apic_bus_.connect_8259(pic_);
+    attach_ports(p.ports);
+    attach_memory(p.mmio);
+    const u64 ram = memory_.ram_bytes(), low = ram < board::pci_hole ? ram : board::pci_hole;
+    rtc_.set_memory_size(low, ram - low);
+    fw_cfg_.add_memory_size(ram);
+    fw_cfg_.add_cpus(1, 1);
+    reset();
+    apic_window_.connect(local_apic_, local_apic_);
+}
+
+void Board::attach(PortBus& bus, u16 first, u64 size, Device& device, u64 offset) {
+    ASSERT(!bus.attach({Port(first), size}, device, offset));
+}
+
+void Board::attach_ports(PortBus& ports) {
+    attach(ports, 0x20, 2, pic_);
+    attach(ports, 0xA0, 2, pic_, 2);
+    attach(ports, 0x4D0, 2, pic_, 4);
+    attach(ports, 0x40, 4, pit_);
+    attach(ports, 0x61, 1, pit_, 4);
+    attach(ports, 0x60, 1, keyboard_);
+    attach(ports, 0x64, 1, keyboard_, 1);
+    attach(ports, 0x70, 2, rtc_);
+    attach(ports, 0x80, 16, post_codes_);
+    attach(ports, 0x92, 1, system_control_a_);
+    attach(ports, board::smi_command, 2, smi_port_);
+    attach(ports, 0xE9, 1, debug_console_);
+    attach(ports, 0x402, 1, debug_console_);
+    attach(ports, 0xF4, 4, debug_exit_);
+    attach(ports, board::com1, 8, com1_);
+    attach(ports, 0x510, 12, fw_cfg_);
+    attach(ports, board::pm_base, AcpiPm::range_size, acpi_pm_);
+    attach(ports, board::reset_control, 1, reset_control_);
+}
+
+void Board::attach_memory(MemoryBus& mmio) {
+    ASSERT(!mmio.attach({MachinePhys(board::io_apic), 0x1000}, io_apic_));
+    ASSERT(!mmio.attach({MachinePhys(board::hpet), 0x400}, hpet_));
+}
+
+void Board::reset() {
+    for (Device* d : devices_) d->reset();
+}
+
+void Board::visit(Archive& archive) {
+    archive.section("board", 1);
+    archive.field("a20", a20_);
+    for (Device* d : devices_) d->visit(archive);
+    if (archive.mode() == Archive::Mode::load) apic_window_.place();
+}
+
+AcpiConfig Board::acpi_config() const { return {.cpus = 1, .hpet = true, .ecam = false, .pci = false}; }
+
+bool Board::read(MachinePhys from, void* data, std::size_t size) {
+    for (u64 at = 0; at < size; at += 0x1000)
+        if (memory_.host(from.value + at) == nullptr) return false;
+    if (size != 0 && memory_.host(from.value + size - 1) == nullptr) return false;
+    memory_.read_block(from.value, data, size);
+    return true;
+}
+
+bool Board::write(MachinePhys to, const void* data, std::size_t size) {
+    for (u64 at = 0; at < size; at += 0x1000)
+        if (memory_.host(to.value + at) == nullptr) return false;
+    if (size != 0 && memory_.host(to.value + size - 1) == nullptr) return false;
+    memory_.write_block(to.value, data, size);
+    return true;
+}
+
+}  // namespace droste

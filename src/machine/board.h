@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Board: the devices of the PC, their addresses and their wires.
+#pragma once
+#include <vector>
+
+#include "base/bus.h"
+#include "base/host_output.h"
+#include "devices/acpi_pm/acpi_pm.h"
+#include "devices/debug/debug.h"
+#include "devices/fw_cfg/fw_cfg.h"
+#include "devices/hpet/hpet.h"
+#include "devices/i8042/i8042.h"
+#include "devices/ioapic/ioapic.h"
+#include "devices/local_apic/local_apic.h"
+#include "devices/pic/pic.h"
+#include "devices/pit/pit.h"
+#include "devices/reset/reset.h"
+#include "devices/rtc/rtc.h"
+#include "devices/serial/serial.h"
+#include "devices/wiring.h"
+#include "machine/acpi/tables.h"
+#include "machine/apic_window.h"
+#include "mmu/physical_memory.h"
+
+namespace droste {
+
+struct BoardConfig {
+    u64 bus_hz = 1'000'000'000;
+    unsigned max_phys_addr_bits = 46;
+    i64 rtc_epoch = 0;
+};
+
+/// What the board is plugged into; all outlive it.
+struct BoardParts {
+    EventQueue& events;
+    const TimeSource& time;
+    CpuPins& pins;
+    PortBus& ports;
+    MemoryBus& mmio;
+    PhysicalMemory& memory;
+    ApicWindow& apic_window;
+    PlatformControl& platform;
+    ByteSink& console;
+};
+
+class Board final : private DmaMemory, private A20Gate {
+public:
+    Board(const BoardConfig& config, const BoardParts& parts);
+    Board(const Board&) = delete;
+    Board& operator=(const Board&) = delete;
+
+    void reset();
+    void visit(Archive& archive);
+    /// How firmware would have left the interrupt controllers.
+    void prepare_without_firmware() { local_apic_.set_virtual_wire(); }
+    /// What the ACPI tables must say about this board.
+    AcpiConfig acpi_config() const;
+    Serial& serial() { return com1_; }
+    FwCfg& fw_cfg() { return fw_cfg_; }
+
+private:
+    bool read(MachinePhys from, void* data, std::size_t size) override;
+    bool write(MachinePhys to, const void* data, std::size_t size) override;
+    // Address line 20 is always let through: what closed it was software for the 8086. The bit is kept for reads.
+    void set_a20(bool open) override { a20_ = open; }
+    bool a20() const override { return a20_; }
+
+    void attach_ports(PortBus& ports);
+    void attach_memory(MemoryBus& mmio);
+    void attach(PortBus& bus, u16 first, u64 size, Device& device, u64 offset = 0);
+    InterruptLine isa(unsigned irq) { return {isa_, irq}; }
+
+    PhysicalMemory& memory_;
+    ApicWindow& apic_window_;
+    bool a20_ = true;
+
+    ApicBus apic_bus_;
+    LocalApic local_apic_;
+    IoApic io_apic_;
+    Pic pic_;
+    InterruptFanout isa_;  // an ISA interrupt reaches the 8259 and the I/O APIC
+    Hpet hpet_;
+    Pit pit_;
+    Rtc rtc_;
+    Serial com1_;
+    AcpiPm acpi_pm_;
+    SmiCommandPort smi_port_;
+    ResetControl reset_control_;
+    SystemControlA system_control_a_;
+    I8042 keyboard_;
+    DebugExit debug_exit_;
+    DebugConsole debug_console_;
+    PostCodes post_codes_;
+    FwCfg fw_cfg_;
+    std::vector<Device*> devices_;  // in the order of reset and saving
+};
+
+}  // namespace droste

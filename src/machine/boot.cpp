@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the options boot.* to a processor at a kernel's entry.
+#include <fmt/format.h>
+
+#include "machine/board_map.h"
+#include "machine/loader/loader.h"
+#include "machine/machine_parts.h"
+
+namespace droste {
+
+namespace {
+
+/// Guest RAM as loaders see it.
+class LoaderMemory final : public GuestMemory {
+public:
+    explicit LoaderMemory(PhysicalMemory& memory) : memory_(memory) {}
+    u64 size() const override { return memory_.ram_bytes(); }
+    void write(u64 address, std::span<const u8> bytes) override {
+        memory_.write_block(address, bytes.data(), bytes.size());
+    }
+    void read(u64 address, std::span<u8> bytes) const override {
+        memory_.read_block(address, bytes.data(), bytes.size());
+    }
+
+private:
+    PhysicalMemory& memory_;
+};
+
+std::string with_depth(std::string text, u64 depth) {
+    constexpr std::string_view placeholder = "{depth}";
+    for (std::size_t at = 0; (at = text.find(placeholder, at)) != std::string::npos;)
+        text.replace(at, placeholder.size(), fmt::format("{}", depth));
+    return text;
+}
+
+Result<BootModule> module_of(const std::string& entry, std::string_view key) {
+    const std::size_t blank = entry.find(' ');
+    Result<Image> image = read_image(entry.substr(0, blank), key);
+    if (!image) return image.error();
+    return BootModule{std::move(*image), blank == std::string::npos ? "" : entry.substr(blank + 1)};
+}
+
+Segment segment(u16 selector, u32 access, u64 base, u32 limit) {
+    return {.selector = selector, .limit = limit, .access = access, .base = base};
+}
+
+void apply(Cpu& cpu, const EntryState& e) {
+    const bool long_mode = e.mode == EntryState::Mode::long64;
+    // Access rights as in the VMCS: code 9B and data 93 with G; L or D/B by mode.
+    const u32 code = long_mode ? 0xA09B : 0xC09B, data = 0xC093, busy_tss = 0x8B;
+    cpu.segment(Seg::cs) = segment(e.code_selector, code, 0, 0xFFFF'FFFF);
+    for (const Seg s : {Seg::ds, Seg::es, Seg::ss, Seg::fs, Seg::gs})
+        cpu.segment(s) = segment(e.data_selector, data, 0, 0xFFFF'FFFF);
+    cpu.segment(Seg::tr) = segment(e.task_selector, busy_tss, e.task_base, e.task_limit);
+    cpu.segment(Seg::ldtr) = segment(0, Segment::unusable_bit, 0, 0);
+    cpu.gdtr = {e.gdt_base, e.gdt_limit};
+    cpu.idtr = {0, 0};
+    cpu.cr0 = e.cr0;
+    cpu.cr3 = e.cr3;
+    cpu.cr4 = e.cr4;
+    cpu.efer = e.efer;
+    cpu.cpl = 0;
+    cpu.gpr = {};
+    cpu.reg(Gpr::rax) = e.rax;
+    cpu.reg(Gpr::rbx) = e.rbx;
+    cpu.reg(Gpr::rsi) = e.rsi;
+    cpu.rip = e.rip;
+    cpu.write_rflags(e.rflags);
+    cpu.mmu.flush_all();
+    cpu.context_changed();
+}
+
+}  // namespace
+
+Result<BootRequest> boot_request(const Options& options) {
+    BootRequest request;
+    const std::string& kernel = options.text("boot.kernel");
+    if (kernel.empty())
+        return Error{"boot.kernel: no kernel is named; write boot.kernel = \"FILE\" in the stack file, or use "
+                     "`droste boot --kernel FILE`"};
+    Result<Image> image = read_image(kernel, fmt::format("boot.kernel ({})", options.origin("boot.kernel")));
+    if (!image) return image.error();
+    request.kernel = std::move(*image);
+    std::vector<std::pair<std::string, std::string_view>> files;
+    if (!options.text("boot.initrd").empty()) {
+        // A path may hold blanks here: arguments are for boot.modules alone.
+        Result<Image> initrd = read_image(options.text("boot.initrd"),
+                                          fmt::format("boot.initrd ({})", options.origin("boot.initrd")));
+        if (!initrd) return initrd.error();
+        request.modules.push_back({std::move(*initrd), ""});
+    }
+    for (const std::string& entry : options.paths("boot.modules")) {
+        Result<BootModule> module = module_of(entry, fmt::format("boot.modules ({})", options.origin("boot.modules")));
+        if (!module) return module.error();
+        request.modules.push_back(std::move(*module));
+    }
+    const u64 depth = options.number("stack.depth");
+    request.command_line = with_depth(options.text("boot.append"), depth);
+    for (BootModule& m : request.modules) m.command_line = with_depth(std::move(m.command_line), depth);
+    const std::string& protocol = options.text("boot.protocol");
+    request.protocol = protocol == "linux"       ? BootProtocol::linux64
+                       : protocol == "pvh"       ? BootProtocol::pvh
+                       : protocol == "multiboot" ? BootProtocol::multiboot
+                                                 : BootProtocol::automatic;
+    request.decompress = options.text("boot.decompress") == "host" ? Decompress::host : Decompress::guest;
+    return request;
+}
+
+Status load_into(Machine::Parts& parts, const BootRequest& given) {
+    LoaderMemory memory(parts.memory);
+    const std::vector<u8> tables = acpi_tables(parts.board.acpi_config(), board::firmware_tables);
+    ASSERT(tables.size() <= board::high_memory - board::firmware_tables);
+    memory.write(board::firmware_tables, tables);
+    BootRequest request = given;
+    request.rsdp = board::firmware_tables;
+    Result<EntryState> entry = load_kernel(request, memory);
+    if (!entry) return entry.error();
+    parts.board.prepare_without_firmware();
+    apply(parts.cpu, *entry);
+    return {};
+}
+
+}  // namespace droste

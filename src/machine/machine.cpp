@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Machine: construction from options, and what it tells about a run.
+#include "machine/machine.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <new>
+
+#include "machine/loader/loader.h"
+#include "machine/machine_parts.h"
+#include "machine/timing_table.h"
+
+namespace droste {
+
+Result<MachineConfig> machine_config(const Options& o) {
+    MachineConfig c;
+    Result<CpuModel> model = make_cpu_model(o.text("cpu.model"), {o.flag("cpu.hypervisor_bit") ? "+hypervisor" : ""});
+    if (!model) return Error{fmt::format("cpu.model ({}): {}", o.origin("cpu.model"), model.error().text)};
+    c.model = std::move(*model);
+    c.master_hz = o.number("clock.tsc_hz");
+    c.model.tsc_hz = c.master_hz;
+    c.model.crystal_hz = o.number("clock.bus_hz");
+    if (o.text("timing.model") == "table") {
+        Result<CostTable> costs = load_cost_table(o.text("timing.table"));
+        if (!costs) return costs.error();
+        c.costs = *costs;
+    }
+    c.clock_follows_cycles = o.text("timing.clock") == "cycles";
+    if (c.clock_follows_cycles && o.text("timing.model") == "none")
+        return Error{fmt::format("timing.clock ({}): \"cycles\" needs a timing model; set timing.model = \"table\" or "
+                                 "timing.clock = \"ticks\"",
+                                 o.origin("timing.clock"))};
+    c.board = {.bus_hz = c.model.crystal_hz,
+               .max_phys_addr_bits = c.model.maxphyaddr,
+               .rtc_epoch = static_cast<i64>(o.number("rtc.epoch"))};
+    c.memory_bytes = o.number("memory.size");
+    if (c.memory_bytes % 0x20'0000 != 0)
+        return Error{fmt::format("memory.size ({}): {} is not a multiple of 2MiB; choose {}", o.origin("memory.size"),
+                                 o.shown("memory.size"), show_size((c.memory_bytes / 0x20'0000 + 1) * 0x20'0000))};
+    c.feature_control_locked = o.text("vmx.feature_control") == "locked";
+    c.rdrand_seed = o.number("rdrand.seed");
+    c.max_ticks = o.number("run.max_ticks");
+    c.timeout_ms = o.number("run.timeout");
+    c.hash_interval = o.number("run.hash_interval");
+    return c;
+}
+
+Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsole& the_host)
+    : options(o),
+      config(std::move(machine_config)),
+      host(the_host),
+      memory(config.memory_bytes, mmio),
+      apic_window(mmio),
+      isa(cpu_instruction_tables()),
+      cpu({.memory = memory,
+           .ports = ports,
+           .interrupts = apic_window,
+           .events = events,
+           .isa = isa,
+           .model = config.model,
+           .master_hz = config.master_hz,
+           .clock_follows_cycles = config.clock_follows_cycles}),
+      console(the_host),
+      board(config.board, {.events = events,
+                           .time = cpu,
+                           .pins = cpu,
+                           .ports = ports,
+                           .mmio = mmio,
+                           .memory = memory,
+                           .apic_window = apic_window,
+                           .platform = *this,
+                           .console = console}) {
+    cpu.costs = config.costs;
+    cpu.rng_state = config.rdrand_seed;
+    constexpr u64 locked_with_vmx = 5;
+    if (config.feature_control_locked) cpu.feature_control = locked_with_vmx;
+}
+
+Machine::Machine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Machine::~Machine() = default;
+
+Result<std::unique_ptr<Machine>> Machine::create(const Options& options, HostConsole& console) {
+    Result<MachineConfig> config = machine_config(options);
+    if (!config) return config.error();
+    try {  // the host may refuse the address range of a large memory
+        auto parts = std::make_unique<Parts>(options, std::move(*config), console);
+        return std::unique_ptr<Machine>(new Machine(std::move(parts)));
+    } catch (const std::bad_alloc&) {
+        return Error{fmt::format("memory.size ({}): the host cannot reserve {}; choose less", options.origin("memory.size"),
+                                 options.shown("memory.size"))};
+    }
+}
+
+Status Machine::load_boot_files() {
+    Result<BootRequest> request = boot_request(parts_->options);
+    if (!request) return request.error();
+    return load(*request);
+}
+
+Status Machine::load(const BootRequest& request) { return load_into(*parts_, request); }
+
+RunEnd Machine::run() {
+    parts_->run(~0ull);
+    return *parts_->end;
+}
+
+bool Machine::run_until(u64 tick) {
+    parts_->run(tick);
+    return !parts_->end;
+}
+
+u64 Machine::state_hash() { return parts_->state_hash(); }
+Cpu& Machine::cpu() { return parts_->cpu; }
+PhysicalMemory& Machine::memory() { return parts_->memory; }
+
+RunSummary Machine::summary() const {
+    Parts& p = *parts_;
+    const Options& o = p.options;
+    RunSummary s;
+    s.end = p.end.value_or(RunEnd{EndKind::quit, 0, "still running"});
+    s.stack = o.text("stack.name");
+    if (s.stack.empty()) s.stack = std::filesystem::path(o.text("boot.kernel")).filename().string();
+    s.depth = o.number("stack.depth");
+    s.cpu_model = o.text("cpu.model");
+    s.engine = o.text("engine");
+    s.timing_model = o.text("timing.model");
+    s.timing_table = o.text("timing.table");
+    s.timing_clock = o.text("timing.clock");
+    s.routing_design = o.text("routing.design");
+    s.memory_bytes = p.config.memory_bytes;
+    s.ticks = p.cpu.ticks();
+    s.cycles = p.cpu.cycles();
+    s.guest_ns = static_cast<u64>(u128(p.cpu.now()) * 1'000'000'000 / p.config.master_hz);
+    s.host_seconds = p.host_seconds;
+    s.console_bytes = p.console.bytes();
+    s.console_sha256 = p.console.sha256();
+    s.state_hash = p.state_hash();
+    s.hash_trail = p.hash_trail;
+    s.input = p.input_log;
+    s.walks = p.cpu.mmu.counters.walks;
+    s.walk_references = p.cpu.mmu.counters.references;
+    s.ept_references = p.cpu.mmu.counters.ept_references;
+    return s;
+}
+
+}  // namespace droste

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a Machine owns, in the order in which the parts need each other.
+#pragma once
+#include <chrono>
+#include <deque>
+#include <optional>
+
+#include "base/events.h"
+#include "base/host_output.h"
+#include "cpu/cpu.h"
+#include "cpu/decode/decoder.h"
+#include "machine/apic_window.h"
+#include "machine/board.h"
+#include "machine/console.h"
+#include "machine/machine.h"
+#include "mmu/physical_memory.h"
+
+namespace droste {
+
+/// All that the options say about a machine, checked.
+struct MachineConfig {
+    CpuModel model;
+    CostTable costs;
+    BoardConfig board;
+    u64 memory_bytes = 0;
+    u64 master_hz = 0;
+    bool clock_follows_cycles = false;
+    bool feature_control_locked = false;
+    u64 rdrand_seed = 0;
+    u64 max_ticks = 0;
+    u64 timeout_ms = 0;
+    u64 hash_interval = 0;
+};
+Result<MachineConfig> machine_config(const Options& options);
+
+struct Machine::Parts final : PlatformControl {
+    Parts(const Options& options, MachineConfig config, HostConsole& host);
+
+    // PlatformControl: what the guest asks for.
+    void power_off(std::string_view by) override;
+    void reset(std::string_view by) override;
+    void debug_exit(u32 value) override;
+
+    void finish(EndKind kind, std::string reason, u32 code = 0);
+    /// Runs until the guest has ended or `stop_at` ticks have retired.
+    void run(u64 stop_at);
+    u64 state_hash();
+
+    const Options options;
+    const MachineConfig config;
+    HostConsole& host;
+
+    MemoryBus mmio;
+    PortBus ports;
+    EventQueue events;
+    PhysicalMemory memory;
+    ApicWindow apic_window;
+    Isa isa;
+    Cpu cpu;
+    Console console;
+    Board board;
+
+    std::optional<RunEnd> end;
+    std::vector<HashMark> hash_trail;
+    std::vector<StampedInput> input_log;
+    double host_seconds = 0;
+
+private:
+    /// Looks at the host at fixed guest times.
+    class Poll final : public Event {
+    public:
+        explicit Poll(Parts& parts) : parts_(parts) {}
+        void fire(Time now) override { parts_.poll(now); }
+
+    private:
+        Parts& parts_;
+    };
+    /// Stops the processor at an exact number of ticks, for the hash trail and for limits.
+    class Mark final : public Event {
+    public:
+        explicit Mark(Parts& parts) : parts_(parts) {}
+        void fire(Time) override { parts_.reach_mark(); }
+
+    private:
+        Parts& parts_;
+    };
+
+    void poll(Time now);
+    void feed_serial();
+    void schedule_mark();
+    void reach_mark();
+    void idle();
+    bool nothing_else_pending();
+
+    Poll poll_event_{*this};
+    Mark mark_event_{*this};
+    std::deque<u8> typed_;       // not yet taken by the serial port
+    u64 stop_at_ = ~0ull;        // ticks
+    u64 next_hash_ = ~0ull;      // ticks
+    std::chrono::steady_clock::time_point started_{};
+    Time halted_since_ = never;
+    u64 halted_ticks_ = 0;
+};
+
+/// Lays tables and kernel and puts the processor at its entry.
+Status load_into(Machine::Parts& parts, const BootRequest& request);
+/// Reads the files of boot.*.
+Result<BootRequest> boot_request(const Options& options);
+
+}  // namespace droste

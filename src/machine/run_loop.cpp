@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// The run loop: processor, events, idle time, and the looks at the host in between.
+#include <fmt/format.h>
+
+#include "machine/machine_parts.h"
+
+namespace droste {
+
+namespace {
+using Clock = std::chrono::steady_clock;
+/// Guest time between two looks at the host. A power of two, so that the moments are the same in every run.
+constexpr Time poll_interval = 1u << 22;
+/// A processor that is halted with interrupts disabled for so long is taken for dead.
+constexpr u64 dead_after_seconds = 60;
+}  // namespace
+
+void Machine::Parts::power_off(std::string_view by) {
+    finish(EndKind::powered_off, fmt::format("the guest powered off ({})", by));
+}
+
+void Machine::Parts::reset(std::string_view by) {
+    finish(EndKind::reset, fmt::format("the guest reset the machine ({}); a kernel that was loaded directly is not "
+                                       "started again",
+                                       by));
+}
+
+void Machine::Parts::debug_exit(u32 value) {
+    finish(EndKind::debug_exit, fmt::format("the guest wrote {} to the debug-exit port", value), value);
+}
+
+void Machine::Parts::finish(EndKind kind, std::string reason, u32 code) {
+    if (!end) end = RunEnd{kind, code, std::move(reason)};
+    cpu.request_stop();
+}
+
+void Machine::Parts::run(u64 stop_at) {
+    stop_at_ = stop_at;
+    started_ = Clock::now() - std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(host_seconds));
+    if (config.hash_interval != 0 && next_hash_ == ~0ull)
+        next_hash_ = (cpu.ticks() / config.hash_interval + 1) * config.hash_interval;
+    if (EventQueue::when(poll_event_) == never)
+        events.schedule(poll_event_, (cpu.now() / poll_interval + 1) * poll_interval);
+    schedule_mark();
+    while (!end && cpu.ticks() < stop_at_) {
+        switch (cpu.run()) {
+            case Stop::deadline: events.run(cpu.now()); break;
+            case Stop::halted: idle(); break;
+            case Stop::requested: break;
+            case Stop::shutdown:
+                finish(EndKind::triple_fault, fmt::format("triple fault: the processor shut down at RIP {:#x}, tick {}",
+                                                          cpu.rip, cpu.ticks()));
+                break;
+        }
+    }
+    host_seconds = std::chrono::duration<double>(Clock::now() - started_).count();
+}
+
+void Machine::Parts::idle() {
+    if (halted_since_ == never || halted_ticks_ != cpu.ticks()) {
+        halted_since_ = cpu.now();
+        halted_ticks_ = cpu.ticks();
+    }
+    const bool deaf = cpu.activity == Activity::wait_for_sipi ||
+                      (!cpu.non_root && (cpu.rflags & rflags_bits::if_) == 0);
+    if (deaf && cpu.now() - halted_since_ > dead_after_seconds * config.master_hz) {
+        finish(EndKind::dead_halt, fmt::format("the processor is halted for good: interrupts are disabled at RIP {:#x}",
+                                               cpu.rip));
+        return;
+    }
+    if (nothing_else_pending()) {
+        // Only a key can wake this guest.
+        if (!host.wait_for_input()) {
+            finish(EndKind::dead_halt, "the processor is halted, and nothing is left that could wake it");
+            return;
+        }
+    }
+    cpu.skip_to(events.next());
+    events.run(cpu.now());
+}
+
+/// Whether the queue holds nothing but the machine's own events.
+bool Machine::Parts::nothing_else_pending() {
+    const Time first = events.next();
+    return first == EventQueue::when(poll_event_) && [&] {
+        const Time poll = EventQueue::when(poll_event_), mark = EventQueue::when(mark_event_);
+        events.cancel(poll_event_);
+        events.cancel(mark_event_);
+        const bool empty = events.next() == never;
+        events.schedule(poll_event_, poll);
+        events.schedule(mark_event_, mark);
+        return empty;
+    }();
+}
+
+void Machine::Parts::poll(Time now) {
+    events.schedule(poll_event_, (now / poll_interval + 1) * poll_interval);
+    std::vector<u8> bytes;
+    host.poll_input(bytes);
+    typed_.insert(typed_.end(), bytes.begin(), bytes.end());
+    feed_serial();
+    if (host.quit_requested()) finish(EndKind::quit, "ended by the user");
+    const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started_).count();
+    if (config.timeout_ms != 0 && static_cast<u64>(elapsed) >= config.timeout_ms)
+        finish(EndKind::out_of_time, fmt::format("out of time: run.timeout is {} s; raise it, or 0 for none",
+                                                 static_cast<double>(config.timeout_ms) / 1000));
+    host.progress({.ticks = cpu.ticks(),
+                   .cycles = cpu.cycles(),
+                   .guest_ns = static_cast<u64>(u128(now) * 1'000'000'000 / config.master_hz),
+                   .level = 0});
+}
+
+void Machine::Parts::feed_serial() {
+    Serial& port = board.serial();
+    while (!typed_.empty() && port.room() != 0) {
+        input_log.push_back({cpu.now(), cpu.ticks(), typed_.front()});
+        port.receive(typed_.front());
+        typed_.pop_front();
+    }
+}
+
+void Machine::Parts::schedule_mark() {
+    u64 target = std::min(stop_at_, next_hash_);
+    if (config.max_ticks != 0) target = std::min(target, config.max_ticks);
+    // Idle time brings the mark nearer than it is; then it is set anew when it comes.
+    const u64 ticks = cpu.ticks();
+    if (target == ~0ull)
+        events.cancel(mark_event_);
+    else
+        events.schedule(mark_event_, cpu.now() + (target > ticks ? target - ticks : 0));
+}
+
+void Machine::Parts::reach_mark() {
+    const u64 ticks = cpu.ticks();
+    if (ticks >= next_hash_) {
+        hash_trail.push_back({ticks, state_hash()});
+        next_hash_ += config.hash_interval;
+    }
+    if (config.max_ticks != 0 && ticks >= config.max_ticks) {
+        finish(EndKind::out_of_ticks, fmt::format("out of ticks: run.max_ticks is {}; raise it, or 0 for none",
+                                                  config.max_ticks));
+        return;
+    }
+    if (ticks >= stop_at_)
+        cpu.request_stop();
+    else
+        schedule_mark();
+}
+
+u64 Machine::Parts::state_hash() {
+    HashArchive archive;
+    cpu.visit_all(archive);
+    board.visit(archive);
+    memory.visit(archive);
+    return archive.value();
+}
+
+}  // namespace droste
