@@ -12,7 +12,7 @@ void ApicWindow::place() {
     if (attached_) ASSERT(!mmio_.detach(*attached_));
     attached_.reset();
     // Over RAM or over another device the page is not reachable; a guest that moves it there loses it.
-    if (wanted && !mmio_.attach({*wanted, page}, *registers_)) attached_ = wanted;
+    if (wanted && !mmio_.attach({*wanted, page}, *apic_)) attached_ = wanted;
 }
 
 }  // namespace droste

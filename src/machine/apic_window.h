@@ -3,6 +3,7 @@
 #pragma once
 #include "base/bus.h"
 #include "base/interrupt_controller.h"
+#include "devices/local_apic/local_apic.h"
 
 namespace droste {
 
@@ -10,9 +11,10 @@ namespace droste {
 class ApicWindow final : public InterruptController {
 public:
     explicit ApicWindow(MemoryBus& mmio) : mmio_(mmio) {}
-    void connect(InterruptController& apic, Device& registers) {
+    /// `tsc_offset`: what the processor's TSC is ahead of guest time.
+    void connect(LocalApic& apic, const u64& tsc_offset) {
         apic_ = &apic;
-        registers_ = &registers;
+        tsc_offset_ = &tsc_offset;
         place();
     }
     /// Attaches the page anew after a reset or a load.
@@ -24,6 +26,7 @@ public:
     void set_cr8(u8 value) override { apic_->set_cr8(value); }
     std::optional<u64> read_msr(u32 index) override { return apic_->read_msr(index); }
     bool write_msr(u32 index, u64 value) override {
+        if (index == ia32_tsc_deadline) apic_->set_tsc_offset(*tsc_offset_);
         const bool ok = apic_->write_msr(index, value);
         if (ok && index == ia32_apic_base) place();
         return ok;
@@ -37,11 +40,11 @@ public:
     }
 
 private:
-    static constexpr u32 ia32_apic_base = 0x1B;
+    static constexpr u32 ia32_apic_base = 0x1B, ia32_tsc_deadline = 0x6E0;
     static constexpr u64 page = 0x1000;
     MemoryBus& mmio_;
-    InterruptController* apic_ = nullptr;
-    Device* registers_ = nullptr;
+    LocalApic* apic_ = nullptr;
+    const u64* tsc_offset_ = nullptr;
     std::optional<MachinePhys> attached_;
 };
 

@@ -30,14 +30,24 @@ Board::Board(const BoardConfig& config, const BoardParts& p)
       debug_exit_(p.platform),
       debug_console_(p.console),
       fw_cfg_(*this),
+      pci_host_(p.ports, p.mmio),
+      pci_intx_({gsi(16), gsi(17), gsi(18), gsi(19)}),
+      pci_config_ports_(pci_host_, reset_control_),
+      pci_ecam_(pci_host_),
+      host_bridge_(p.mmio, pci_ecam_, board::ecam),
+      lpc_bridge_(p.ports, acpi_pm_, AcpiPm::range_size, board::pm_base),
       devices_{&local_apic_, &io_apic_, &pic_, &hpet_, &pit_, &rtc_, &com1_, &acpi_pm_, &smi_port_, &reset_control_,
-               &system_control_a_, &keyboard_, &debug_exit_, &debug_console_, &post_codes_, &fw_cfg_} {
+               &system_control_a_, &keyboard_, &debug_exit_, &debug_console_, &post_codes_, &fw_cfg_, &pci_config_ports_, &pci_ecam_},
+      functions_{&host_bridge_, &lpc_bridge_} {
     for (unsigned irq = 0; irq < 16; ++irq) {
         if (irq == 2) continue;  // the cascade
         isa_.connect(irq, InterruptLine(pic_, irq));
         isa_.connect(irq, InterruptLine(io_apic_, irq == 0 ? board::pit_gsi : irq));
     }
     apic_bus_.connect_8259(pic_);
+    constexpr unsigned lpc_slot = 31;
+    ASSERT(pci_host_.add(0, 0, host_bridge_) && pci_host_.add(lpc_slot, 0, lpc_bridge_));
+    for (PciFunction* f : functions_) f->connect(pci_host_);
     attach_ports(p.ports);
     attach_memory(p.mmio);
     const u64 ram = memory_.ram_bytes(), low = ram < board::pci_hole ? ram : board::pci_hole;
@@ -45,7 +55,7 @@ Board::Board(const BoardConfig& config, const BoardParts& p)
     fw_cfg_.add_memory_size(ram);
     fw_cfg_.add_cpus(1, 1);
     reset();
-    apic_window_.connect(local_apic_, local_apic_);
+    apic_window_.connect(local_apic_, p.tsc_offset);
 }
 
 void Board::attach(PortBus& bus, u16 first, u64 size, Device& device, u64 offset) {
@@ -69,8 +79,7 @@ void Board::attach_ports(PortBus& ports) {
     attach(ports, 0xF4, 4, debug_exit_);
     attach(ports, board::com1, 8, com1_);
     attach(ports, 0x510, 12, fw_cfg_);
-    attach(ports, board::pm_base, AcpiPm::range_size, acpi_pm_);
-    attach(ports, board::reset_control, 1, reset_control_);
+    attach(ports, 0xCF8, 8, pci_config_ports_);  // the reset control register lies among them
 }
 
 void Board::attach_memory(MemoryBus& mmio) {
@@ -80,16 +89,20 @@ void Board::attach_memory(MemoryBus& mmio) {
 
 void Board::reset() {
     for (Device* d : devices_) d->reset();
+    for (PciFunction* f : functions_) f->reset();
+    pci_intx_.reset();
 }
 
 void Board::visit(Archive& archive) {
     archive.section("board", 1);
     archive.field("a20", a20_);
     for (Device* d : devices_) d->visit(archive);
+    for (PciFunction* f : functions_) f->visit(archive);
+    pci_intx_.visit(archive);
     if (archive.mode() == Archive::Mode::load) apic_window_.place();
 }
 
-AcpiConfig Board::acpi_config() const { return {.cpus = 1, .hpet = true, .ecam = false, .pci = false}; }
+AcpiConfig Board::acpi_config() const { return {.cpus = 1, .hpet = true, .ecam = true, .pci = true}; }
 
 bool Board::read(MachinePhys from, void* data, std::size_t size) {
     for (u64 at = 0; at < size; at += 0x1000)

@@ -12,6 +12,9 @@
 #include "devices/i8042/i8042.h"
 #include "devices/ioapic/ioapic.h"
 #include "devices/local_apic/local_apic.h"
+#include "devices/pci/chipset.h"
+#include "devices/pci/pci_host.h"
+#include "devices/pci/pci_intx.h"
 #include "devices/pic/pic.h"
 #include "devices/pit/pit.h"
 #include "devices/reset/reset.h"
@@ -35,6 +38,7 @@ struct BoardParts {
     EventQueue& events;
     const TimeSource& time;
     CpuPins& pins;
+    const u64& tsc_offset;  ///< what the processor's TSC is ahead of guest time
     PortBus& ports;
     MemoryBus& mmio;
     PhysicalMemory& memory;
@@ -56,6 +60,7 @@ public:
     /// What the ACPI tables must say about this board.
     AcpiConfig acpi_config() const;
     Serial& serial() { return com1_; }
+    LocalApic& local_apic() { return local_apic_; }
     FwCfg& fw_cfg() { return fw_cfg_; }
 
 private:
@@ -69,6 +74,7 @@ private:
     void attach_memory(MemoryBus& mmio);
     void attach(PortBus& bus, u16 first, u64 size, Device& device, u64 offset = 0);
     InterruptLine isa(unsigned irq) { return {isa_, irq}; }
+    InterruptLine gsi(unsigned pin) { return {io_apic_, pin}; }
 
     PhysicalMemory& memory_;
     ApicWindow& apic_window_;
@@ -92,7 +98,14 @@ private:
     DebugConsole debug_console_;
     PostCodes post_codes_;
     FwCfg fw_cfg_;
-    std::vector<Device*> devices_;  // in the order of reset and saving
+    PciHost pci_host_;
+    PciIntx pci_intx_;
+    PciConfigPorts pci_config_ports_;
+    PciEcam pci_ecam_;
+    HostBridge host_bridge_;
+    LpcBridge lpc_bridge_;
+    std::vector<Device*> devices_;         // in the order of reset and saving
+    std::vector<PciFunction*> functions_;  // after the devices
 };
 
 }  // namespace droste

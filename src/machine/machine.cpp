@@ -65,6 +65,7 @@ Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsol
       board(config.board, {.events = events,
                            .time = cpu,
                            .pins = cpu,
+                           .tsc_offset = cpu.tsc_offset_host,
                            .ports = ports,
                            .mmio = mmio,
                            .memory = memory,
