@@ -13,7 +13,7 @@ enum class PagingMode : u8 { none, bits32, pae, level4, level5 };
 struct PagingControls {
     PagingMode mode = PagingMode::none;
     bool wp{}, nxe{}, smep{}, smap{}, pge{}, pse{}, pke{}, pks{}, page1gb{};
-    bool ac{};                       ///< EFLAGS.AC: explicit supervisor accesses to user pages pass SMAP
+    bool ac{};                       ///< EFLAGS.AC: explicit supervisor accesses to user pages pass SMAP (Mmu::set_ac)
     u8 maxphyaddr = 46;
     u64 cr3{};
     std::array<u64, 4> pdpte{};
@@ -23,6 +23,7 @@ struct PagingControls {
     // second level
     bool ept{};
     bool ept_execute_only{};         ///< capability: R=0 X=1 is legal
+    bool ept_advanced_exit_info{};   ///< capability: qualification bits 11:9 tell of the linear address
     u64 eptp{};                      ///< bits 5:3 walk length - 1, 6 A/D flags, 51:12 table
     u64 apic_access_page = ~0ull;    ///< machine-physical page given special treatment, or ~0
 };

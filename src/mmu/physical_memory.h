@@ -23,6 +23,7 @@ public:
 class PhysicalMemory {
 public:
     static constexpr u64 hole_start = 0xC000'0000;  ///< RAM beyond this continues at 4 GiB
+    static constexpr u64 vga_hole_start = 0xA'0000, vga_hole_size = 0x2'0000;  ///< no RAM: a display's, or empty
     /// @param ram_bytes multiple of 4 KiB. Throws std::bad_alloc when the host has no such address range.
     PhysicalMemory(u64 ram_bytes, MemoryBus& mmio);
     ~PhysicalMemory();
@@ -32,7 +33,7 @@ public:
     u64 ram_bytes() const { return ram_bytes_; }
     /// Host address of the byte at `a`, valid to the end of its page; null where there is no RAM.
     u8* host(u64 a) const {
-        if (a < low_bytes_) return low_ + a;
+        if (a < low_bytes_) return a - vga_hole_start < vga_hole_size ? nullptr : low_ + a;
         const u64 high = a - (1ull << 32);
         return high < high_bytes_ ? high_ + high : nullptr;
     }
@@ -47,17 +48,23 @@ public:
     void write_block(u64 a, const void* from, u64 size);
     MemoryBus& mmio() const { return mmio_; }
 
-    /// Decoded-code tracking. A frame with code gets no write tags in any TLB.
-    bool has_code(u64 a) const { return code_[frame_index(a)] != 0; }
-    u64 code_granules(u64 a) const { return code_[frame_index(a)]; }
-    void add_code(u64 a, u64 granules) { code_[frame_index(a)] |= granules; }
-    void clear_code(u64 a) { code_[frame_index(a)] = 0; }
+    /// Decoded-code tracking. A frame with code gets no write tags in any TLB. Frames of devices (ROM) are not
+    /// tracked: their bytes do not change by stores.
+    bool has_code(u64 a) const { return code_granules(a) != 0; }
+    u64 code_granules(u64 a) const { return host(a) == nullptr ? 0 : code_[frame_index(a)]; }
+    void add_code(u64 a, u64 granules) {
+        if (host(a) != nullptr) code_[frame_index(a)] |= granules;
+    }
+    void clear_code(u64 a) {
+        if (host(a) != nullptr) code_[frame_index(a)] = 0;
+    }
     void set_code_watcher(CodeWatcher* watcher) { watcher_ = watcher; }
     /// To be called before `size` bytes at `a` (within one page, RAM) are changed through host().
     void about_to_write(u64 a, u64 size) {
         const u64 lines = code_[frame_index(a)];
         if (lines != 0) [[unlikely]] code_hit(a, size, lines);
     }
+    /// Number of the frame among all frames of RAM. `a` must be RAM.
     u64 frame_index(u64 a) const { return a < low_bytes_ ? a >> 12 : (a - (1ull << 32) + low_bytes_) >> 12; }
 
     void visit(Archive& archive);

@@ -2,7 +2,7 @@
 // The soft TLB: a direct-mapped first level probed by every engine, a tagged second level behind it.
 #pragma once
 #include <array>
-#include <vector>
+#include <memory>
 
 #include "base/types.h"
 #include "mmu/paging.h"
@@ -42,18 +42,25 @@ struct WalkCounters {
 class Mmu {
 public:
     explicit Mmu(PhysicalMemory& memory);
+    ~Mmu();
+    Mmu(const Mmu&) = delete;
+    Mmu& operator=(const Mmu&) = delete;
 
     /// Adopts new controls (CR0, CR3, CR4, EFER, PKRU, VPID, EPTP ... changed). Keeps what the tags still allow:
-    /// call the flush functions for what the architecture invalidates.
+    /// call the flush functions for what the architecture invalidates. What data() and fetch() return may change.
     void set_controls(const PagingControls& controls);
+    /// EFLAGS.AC alone, before explicit supervisor accesses.
+    void set_ac(bool ac) { controls_.ac = ac; }
     const PagingControls& controls() const { return controls_; }
     void set_dirty_log(DirtyLog* log) { dirty_log_ = log; }
 
-    /// First-level tables for the engines' inline probes.
-    TlbClass& data(DataClass c) { return *l1_[static_cast<unsigned>(c)]; }
-    FetchTlb& fetch(Privilege p) { return fetch_[static_cast<unsigned>(p)]; }
+    /// First-level tables for the engines' inline probes. Several whole sets are kept, one for each recent address
+    /// space and setting of the controls, so that VM transitions and CR3 switches need no refill.
+    TlbClass& data(DataClass c) { return *data_[static_cast<unsigned>(c)]; }
+    FetchTlb& fetch(Privilege p) { return *fetch_[static_cast<unsigned>(p)]; }
 
-    /// Translates through the second level or a walk, sets A/D flags, fills the first level.
+    /// Translates through the second level or a walk, sets A/D flags, fills the first level. A cached translation
+    /// that forbids the access is walked again, so that permissions may grow without an invalidation.
     /// `access` read or write; for a read-modify-write pass write (SDM: needs both permissions).
     /// @return false: `fault` tells why.
     bool translate_data(Linear a, Access access, Privilege p, Intent intent, Translation& out, WalkFault& fault);
@@ -80,30 +87,15 @@ public:
     WalkCounters counters;
 
 private:
-    // Second level: 4-way, tagged {page number, PCID, VPID, EPTP, global}. Layout private to tlb.cpp's functions.
-    struct L2Entry {
-        u64 vpn = ~0ull;
-        u64 machine_page = 0;
-        u64 guest_page = 0;
-        u32 generation = 0;
-        u16 pcid = 0, vpid = 0;
-        u16 eptp_id = 0;
-        u8 page_shift = 12;      // of the linear mapping: INVLPG of a large page drops all its pieces
-        u8 permissions = 0;
-        u8 key = 0;
-        bool user = false, global = false, dirty = false, apic_access = false;
-    };
-    friend struct MmuInternals;
+    struct Caches;  // tlb_caches.h
+    bool translate(u64 linear, u8 needed, Access access, Translation& out, WalkFault& fault);
+    void point_at_context();
     PhysicalMemory& memory_;
     PagingControls controls_{};
     DirtyLog* dirty_log_ = nullptr;
-    std::array<TlbClass*, 4> l1_{};
-    std::array<FetchTlb, 2> fetch_{};
-    std::vector<TlbClass> classes_;
-    std::vector<L2Entry> l2_;
-    std::vector<u64> eptp_ids_;
-    u32 generation_ = 1;
-    std::vector<u32> filled_;
+    std::array<TlbClass*, 4> data_{};
+    std::array<FetchTlb*, 2> fetch_{};
+    std::unique_ptr<Caches> caches_;
 };
 
 }  // namespace droste

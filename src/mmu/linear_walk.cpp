@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The walk of a guest's paging structures, through EPT when that is on, with its faults and accessed and dirty flags.
+//
+//   CR3 --> guest entry --> guest entry --> ... --> guest page      each arrow is a guest-physical address,
+//        |               |               |       |                  and with EPT each is translated by
+//       EPT             EPT             EPT     EPT                  a walk of its own
+#include "mmu/table_walk.h"
+#include "mmu/tlb.h"
+#include "mmu/walks.h"
+
+namespace droste {
+namespace {
+
+/// One linear walk in progress.
+struct LinearWalk {
+    const WalkParts& parts;
+    u64 linear;
+    u8 needed;
+    WalkFault& fault;
+
+    bool effective() const { return parts.effects == WalkEffects::architectural; }
+
+    /// SDM "Page-Fault Exceptions": `extra` are the bits that depend on what the walk met.
+    bool page_fault(u32 extra) const {
+        const PagingControls& c = parts.controls;
+        u32 code = extra;
+        if (needed & right::writes) code |= page_fault_bits::write;
+        if (needed & (right::user_data | right::user_fetch)) code |= page_fault_bits::user;
+        const bool tells_fetch = c.smep || (c.nxe && c.mode != PagingMode::bits32);
+        if ((needed & right::fetches) && tells_fetch) code |= page_fault_bits::fetch;
+        fault = WalkFault{};
+        fault.kind = WalkFault::Kind::page_fault;
+        fault.error_code = code;
+        fault.linear = Linear(linear);
+        return false;
+    }
+
+    /// Machine address of a guest paging-structure entry, for an access with `access` rights under EPT.
+    bool entry_address(u64 at, u8 access, u64& machine) const {
+        u64 page;
+        if (!parts.tables.find(parts.ept_id, at & ~0xFFFull, access, page)) {
+            EptMapping m;
+            if (!ept_walk(parts, at, access, m, fault)) {
+                fault.linear = Linear(linear);
+                if (fault.kind == WalkFault::Kind::ept_violation)
+                    fault.qualification |= ept_qualification::linear_valid;
+                return false;
+            }
+            if (effective()) parts.tables.insert(parts.ept_id, at & ~0xFFFull, m);
+            page = m.machine_page;
+        }
+        machine = page | (at & 0xFFF);
+        return true;
+    }
+
+    /// Sets the accessed flag in every entry used, and for a write the dirty flag in the one that maps the page.
+    /// With EPT these are writes; they fault before any flag changes further down.
+    template <class Entry> bool set_flags(WalkPath& path) const {
+        for (unsigned i = 0; i < path.depth; ++i) {
+            WalkPath::Step& s = path.step[i];
+            u64 entry = s.entry | page_entry::accessed;
+            if (i + 1 == path.depth && (needed & right::writes)) entry |= page_entry::dirty;
+            if (entry == s.entry) continue;
+            if (parts.controls.ept && !entry_address(s.at, ept_entry::read | ept_entry::write, s.machine))
+                return false;
+            write_entry<Entry>(parts.memory, s.machine, entry);
+            s.entry = entry;
+        }
+        return true;
+    }
+
+    template <class Format> bool run(const Format& format, u64 root, LinearMapping& out) const {
+        const PagingControls& c = parts.controls;
+        // With EPT's accessed and dirty flags, accesses to guest paging structures count as writes.
+        const u8 table_access = effective() && bit(c.eptp, 6) ? ept_entry::read | ept_entry::write : ept_entry::read;
+        const auto locate = [&](u64 at, u64& machine) {
+            machine = at;
+            return !c.ept || entry_address(at, table_access, machine);
+        };
+        WalkPath path;
+        const WalkEnd end = descend(format, root, linear, parts.memory, locate, path);
+        if (effective()) {
+            ++parts.counters.walks;
+            parts.counters.references += path.depth;
+        }
+        if (end == WalkEnd::unreachable) return false;
+        if (end == WalkEnd::not_present) return page_fault(0);
+        if (end == WalkEnd::malformed) return page_fault(page_fault_bits::present | page_fault_bits::reserved);
+
+        out.guest_page = path.piece(linear);
+        out.page_shift = path.page_shift;
+        out.attributes = static_cast<u8>((path.all & page_entry::user ? page_attribute::user : 0) |
+                                         (path.all & page_entry::writable ? page_attribute::writable : 0) |
+                                         (path.any & page_entry::execute_disable ? page_attribute::execute_disable : 0));
+        out.key = page_entry::key(path.leaf().entry);
+        out.global = c.pge && (path.leaf().entry & page_entry::global);
+        if (effective()) {
+            if (!(parts.permissions.of(out.attributes, out.key) & needed)) {
+                const bool by_key = parts.permissions.denied_by_key(out.attributes, out.key) & needed;
+                return page_fault(page_fault_bits::present | (by_key ? page_fault_bits::protection_key : 0));
+            }
+            if (!set_flags<typename Format::Entry>(path)) return false;
+        }
+        out.dirty = path.leaf().entry & page_entry::dirty;
+        return true;
+    }
+};
+
+}  // namespace
+
+bool linear_walk(const WalkParts& parts, u64 linear, u8 needed, LinearMapping& out, WalkFault& fault) {
+    const PagingControls& c = parts.controls;
+    const LinearWalk walk{parts, linear, needed, fault};
+    switch (c.mode) {
+    case PagingMode::none:
+        out = LinearMapping{};
+        out.guest_page = linear & ~0xFFFull;
+        out.attributes = page_attribute::user | page_attribute::writable;
+        return true;
+    case PagingMode::bits32: return walk.run(Table32(c), c.cr3 & 0xFFFF'F000, out);
+    case PagingMode::pae: {
+        const u64 pdpte = c.pdpte[bits(linear, 31, 30)];
+        if (!(pdpte & page_entry::present)) return walk.page_fault(0);
+        return walk.run(TablePae(c), pdpte & address_field, out);
+    }
+    case PagingMode::level4:
+    case PagingMode::level5: return walk.run(TableLong(c), c.cr3 & address_field, out);
+    }
+    return false;
+}
+
+}  // namespace droste

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// Translation: second level, walks, and the filling of both levels.
+#include "mmu/tlb.h"
+
+#include "mmu/table_walk.h"
+#include "mmu/tlb_caches.h"
+
+namespace droste {
+namespace {
+
+// Rights by first-level class.
+constexpr std::array<u8, L1Context::data_classes> read_right = {right::user_read, right::supervisor_read,
+                                                                right::supervisor_ac_read};
+constexpr std::array<u8, L1Context::data_classes> write_right = {right::user_write, right::supervisor_write,
+                                                                 right::supervisor_ac_write};
+
+unsigned class_of(u8 needed) {
+    if (needed & right::user_data) return static_cast<unsigned>(DataClass::user);
+    if (needed & (right::supervisor_read | right::supervisor_write))
+        return static_cast<unsigned>(DataClass::supervisor);
+    return static_cast<unsigned>(DataClass::supervisor_ac);
+}
+
+u8 ept_access(Access access) {
+    switch (access) {
+    case Access::read: return ept_entry::read;
+    case Access::write: return ept_entry::write;
+    case Access::execute: return ept_entry::execute;
+    }
+    return ept_entry::read;
+}
+
+/// SDM "Exit Qualification for EPT Violations": the bits that tell of the linear address.
+u64 linear_bits(const PagingControls& c, const LinearMapping& m) {
+    u64 q = ept_qualification::linear_valid | ept_qualification::of_linear;
+    if (!c.ept_advanced_exit_info) return q;
+    if (m.attributes & page_attribute::user) q |= ept_qualification::user_linear;
+    if (m.attributes & page_attribute::writable) q |= ept_qualification::writable_linear;
+    if (m.attributes & page_attribute::execute_disable) q |= ept_qualification::execute_disable_linear;
+    return q;
+}
+
+}  // namespace
+
+L1Key L1Key::of(const PagingControls& c) {
+    L1Key k;
+    const bool paging = c.mode != PagingMode::none;
+    const bool long_paging = c.mode == PagingMode::level4 || c.mode == PagingMode::level5;
+    k.eptp = c.ept ? c.eptp : 0;
+    k.apic_access_page = c.apic_access_page;
+    k.vpid = c.vpid;
+    k.pcid = c.pcid;
+    if (long_paging && c.pke) k.pkru = c.pkru;
+    if (long_paging && c.pks) k.pkrs = c.pkrs;
+    k.flags = static_cast<u16>(static_cast<unsigned>(c.mode) | (c.ept << 3));
+    if (paging) k.flags |= static_cast<u16>((c.wp << 4) | (c.smep << 5) | (c.smap << 6));
+    if (long_paging) k.flags |= static_cast<u16>((c.pke << 7) | (c.pks << 8));
+    return k;
+}
+
+Mmu::Mmu(PhysicalMemory& memory) : memory_(memory), caches_(std::make_unique<Caches>(memory)) {
+    caches_->select(controls_);
+    point_at_context();
+}
+
+Mmu::~Mmu() = default;
+
+void Mmu::point_at_context() {
+    L1Context& c = caches_->now();
+    for (unsigned i = 0; i < L1Context::data_classes; ++i) data_[i] = &c.data[i];
+    data_[static_cast<unsigned>(DataClass::none)] = &caches_->none;
+    for (unsigned i = 0; i < 2; ++i) fetch_[i] = &c.fetch[i];
+}
+
+void Mmu::set_controls(const PagingControls& controls) {
+    controls_ = controls;
+    if (caches_->now().key == L1Key::of(controls)) return;
+    caches_->select(controls);
+    point_at_context();
+}
+
+void Mmu::Caches::select(const PagingControls& c) {
+    const L1Key key = L1Key::of(c);
+    if (c.ept) ept_id = number_of(c.eptp);
+    ++uses;
+    unsigned victim = 0;
+    for (unsigned i = 0; i < context_count; ++i) {
+        L1Context& x = context[i];
+        if (x.used && x.key == key) {
+            x.last_use = uses;
+            current = i;
+            spaces.select(c);
+            return;
+        }
+        if (x.last_use < context[victim].last_use) victim = i;
+    }
+    L1Context& x = context[victim];
+    x.clear();
+    x.used = true;
+    x.key = key;
+    x.last_use = uses;
+    x.permissions = Permissions(c);
+    x.space = spaces.select(c);
+    x.space_serial = spaces.space(x.space).serial;
+    current = victim;
+    drop_orphans();
+    settle();
+}
+
+void Mmu::Caches::drop_orphans() {
+    for (L1Context& x : context) {
+        if (!x.used) continue;
+        const AddressSpaces::Space& s = spaces.space(x.space);
+        if (s.used && s.serial == x.space_serial) continue;
+        x.clear();
+        x.used = false;
+        x.last_use = 0;
+    }
+}
+
+void Mmu::Caches::settle() {
+    if (!spaces.take_overflow()) return;
+    l2.clear();
+    for (L1Context& x : context) x.clear();
+}
+
+u32 Mmu::Caches::fresh_ept_id() {
+    if (next_ept_id >= (1u << 24)) {
+        next_ept_id = 1;
+        tables.clear();
+        for (EptId& e : ept_ids) e.id = next_ept_id++;
+    }
+    return next_ept_id++;
+}
+
+u32 Mmu::Caches::number_of(u64 eptp) {
+    ++uses;
+    EptId* victim = &ept_ids[0];
+    for (EptId& e : ept_ids) {
+        if (e.id != 0 && e.eptp == eptp) {
+            e.last_use = uses;
+            return e.id;
+        }
+        if (e.last_use < victim->last_use) victim = &e;
+    }
+    const u32 id = fresh_ept_id();
+    *victim = {eptp, id, uses};
+    return id;
+}
+
+bool Mmu::translate_data(Linear a, Access access, Privilege p, Intent intent, Translation& out, WalkFault& fault) {
+    const bool write = access == Access::write;
+    u8 needed;
+    if (p == Privilege::user) needed = write ? right::user_write : right::user_read;
+    else if (intent == Intent::explicit_access && controls_.ac)
+        needed = write ? right::supervisor_ac_write : right::supervisor_ac_read;
+    else needed = write ? right::supervisor_write : right::supervisor_read;
+    return translate(a.value, needed, access, out, fault);
+}
+
+bool Mmu::translate_fetch(Linear a, Privilege p, Translation& out, WalkFault& fault) {
+    const u8 needed = p == Privilege::user ? right::user_fetch : right::supervisor_fetch;
+    return translate(a.value, needed, Access::execute, out, fault);
+}
+
+bool Mmu::translate(u64 linear, u8 needed, Access access, Translation& out, WalkFault& fault) {
+    const PagingControls& c = controls_;
+    Caches& k = *caches_;
+    if (c.mode == PagingMode::level4 || c.mode == PagingMode::level5) {
+        if (sign_extend(linear, c.mode == PagingMode::level4 ? 48 : 57) != linear) {
+            fault = WalkFault{};
+            fault.kind = WalkFault::Kind::non_canonical;
+            fault.linear = Linear(linear);
+            return false;
+        }
+    } else {
+        linear &= 0xFFFF'FFFF;
+    }
+    const u64 page = linear & ~0xFFFull;
+    L1Context& context = k.now();
+    const AddressSpaces::Space& space = k.spaces.space(context.space);
+    const u32 global_tag = k.spaces.realm(space.realm).global_tag;
+
+    CachedTranslation unpaged;  // without paging and EPT nothing is cached but in the first level
+    CachedTranslation* e;
+    if (c.mode == PagingMode::none && !c.ept) {
+        unpaged.machine_page = unpaged.guest_page = page;
+        unpaged.dirty = true;
+        e = &unpaged;
+    } else {
+        e = k.l2.find(linear, space.realm, space.tag, global_tag);
+        if (e == nullptr || !(k.rights(*e) & needed)) {
+            // SDM "Operations that Invalidate TLBs and Paging-Structure Caches": a page fault or EPT violation
+            // removes what is cached for its address; a walk that succeeds replaces it.
+            if (e != nullptr) k.l2.remove_exact(linear, space.realm, space.tag, global_tag, k.follow());
+            const WalkParts parts{memory_, c,        context.permissions, dirty_log_,
+                                  counters, k.tables, k.ept_id,            WalkEffects::architectural};
+            LinearMapping m;
+            if (!linear_walk(parts, linear, needed, m, fault)) return false;
+            EptMapping second{m.guest_page, ept_entry::rights, true};
+            if (c.ept && !ept_walk(parts, m.guest_page | (linear & 0xFFF), ept_access(access), second, fault)) {
+                fault.linear = Linear(linear);
+                if (fault.kind == WalkFault::Kind::ept_violation) fault.qualification |= linear_bits(c, m);
+                return false;
+            }
+            CachedTranslation t;
+            t.machine_page = second.machine_page;
+            t.guest_page = m.guest_page;
+            t.attributes = m.attributes;
+            t.key = m.key;
+            t.ept_rights = second.rights;
+            t.page_shift = m.page_shift;
+            t.dirty = m.dirty && second.dirty;
+            t.global = m.global;
+            e = k.l2.insert(linear, space.realm, m.global ? global_tag : space.tag, t, k.follow());
+        }
+    }
+
+    u8* const host = memory_.host(e->machine_page);
+    out.host = host;
+    out.machine_page = e->machine_page;
+    out.guest_page = GuestPhys(e->guest_page);
+    out.apic_access = e->machine_page == c.apic_access_page;
+    if (host == nullptr || out.apic_access) return true;
+    if (access == Access::execute) {
+        context.fill_fetch(needed & right::user_fetch ? Privilege::user : Privilege::supervisor, page, host,
+                           e->machine_page, !e->global);
+    } else {
+        const unsigned cls = class_of(needed);
+        const u8 r = k.rights(*e);
+        const bool writable = (r & write_right[cls]) && !memory_.has_code(e->machine_page);
+        if (writable) k.note_write_tag(e->machine_page);
+        context.fill_data(cls, page, host, r & read_right[cls], writable, !e->global);
+    }
+    e->contexts |= static_cast<u8>(1u << k.current);
+    return true;
+}
+
+bool Mmu::translate_guest_physical(GuestPhys a, Access access, u64& machine, WalkFault& fault) {
+    machine = a.value;
+    if (!controls_.ept) return true;
+    Caches& k = *caches_;
+    const WalkParts parts{memory_, controls_, k.now().permissions, dirty_log_,
+                          counters, k.tables,  k.ept_id,            WalkEffects::architectural};
+    EptMapping m;
+    if (!ept_walk(parts, a.value, ept_access(access), m, fault)) return false;
+    machine = m.machine_page | (a.value & 0xFFF);
+    return true;
+}
+
+bool Mmu::peek(Linear a, u64& machine) const {
+    Caches& k = *caches_;
+    WalkCounters unused;
+    const WalkParts parts{memory_, controls_, k.now().permissions, nullptr,
+                          unused,  k.tables,  k.ept_id,            WalkEffects::none};
+    LinearMapping m;
+    WalkFault fault;
+    if (!linear_walk(parts, a.value, 0, m, fault)) return false;
+    u64 page = m.guest_page;
+    if (controls_.ept) {
+        EptMapping second;
+        if (!ept_walk(parts, page, 0, second, fault)) return false;
+        page = second.machine_page;
+    }
+    machine = page | (a.value & 0xFFF);
+    return true;
+}
+
+}  // namespace droste

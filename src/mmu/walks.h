@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two page walks: linear to guest-physical addresses, and guest-physical to machine-physical ones.
+#pragma once
+#include <array>
+
+#include "mmu/paging.h"
+#include "mmu/permissions.h"
+#include "mmu/physical_memory.h"
+
+namespace droste {
+
+struct WalkCounters;
+
+/// Bits of the exit qualification for EPT violations.
+namespace ept_qualification {
+inline constexpr u64 read = 1, write = 2, fetch = 4, linear_valid = 0x80, of_linear = 0x100, user_linear = 0x200,
+                     writable_linear = 0x400, execute_disable_linear = 0x800;
+inline constexpr unsigned permissions_shift = 3;
+}  // namespace ept_qualification
+
+/// A guest-physical page under EPT.
+struct EptMapping {
+    u64 machine_page = 0;
+    u8 rights = 0;      ///< read, write, execute, ANDed over the levels
+    bool dirty = true;  ///< a write needs no dirty flag to be set
+};
+
+/// Where a guest's paging structures lie: the translations that walks use most. Guest-physical mappings: only INVEPT
+/// and a new EPTP forget them (SDM "Information That May Be Cached").
+class GuestPhysCache {
+public:
+    bool find(u32 ept_id, u64 page, u8 access, u64& machine_page) const {
+        const Entry& e = entry_[slot(page)];
+        if (e.tag != tag(ept_id, page) || (access & ~e.usable) != 0) return false;
+        machine_page = e.machine_page;
+        return true;
+    }
+    void insert(u32 ept_id, u64 page, const EptMapping& m) {
+        const u8 usable = m.dirty ? m.rights : static_cast<u8>(m.rights & ~2u);
+        entry_[slot(page)] = {tag(ept_id, page), m.machine_page, usable};
+    }
+    void clear() { entry_.fill(Entry{}); }
+
+private:
+    struct Entry {
+        u64 tag = ~0ull;
+        u64 machine_page = 0;
+        u8 usable = 0;  ///< rights that need no flag to be set
+    };
+    static constexpr unsigned size = 512;
+    static unsigned slot(u64 page) { return (page >> 12) & (size - 1); }
+    static u64 tag(u32 ept_id, u64 page) { return (page >> 12) | (u64(ept_id) << 40); }
+    std::array<Entry, size> entry_{};
+};
+
+enum class WalkEffects : u8 {
+    architectural,  ///< sets accessed and dirty flags, logs, counts
+    none,           ///< looks only
+};
+
+/// What a walk needs beside the address.
+struct WalkParts {
+    PhysicalMemory& memory;
+    const PagingControls& controls;
+    const Permissions& permissions;
+    DirtyLog* dirty_log;
+    WalkCounters& counters;
+    GuestPhysCache& tables;
+    u32 ept_id;
+    WalkEffects effects;
+};
+
+/// Translates a guest-physical address. `access`: ept_entry::read, write, execute needed, which are also bits 2:0 of
+/// the qualification. On failure `fault` lacks the linear address and the qualification's bits that tell of it.
+bool ept_walk(const WalkParts& parts, u64 guest_physical, u8 access, EptMapping& out, WalkFault& fault);
+
+/// A linear page, as the guest's own paging structures give it.
+struct LinearMapping {
+    u64 guest_page = 0;
+    u8 attributes = 0;   ///< page_attribute
+    u8 key = 0;
+    u8 page_shift = 12;  ///< size of the page that maps it
+    bool global = false;
+    bool dirty = true;   ///< a write needs no dirty flag to be set
+};
+
+/// Translates a linear address and sets accessed and dirty flags. `needed`: the right that the access takes.
+bool linear_walk(const WalkParts& parts, u64 linear, u8 needed, LinearMapping& out, WalkFault& fault);
+
+}  // namespace droste
