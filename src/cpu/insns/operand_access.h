@@ -12,7 +12,9 @@ constexpr u64 address_mask(unsigned asz) { return asz == 0 ? 0xFFFF : asz == 1 ?
 
 /// Linear address of offset `ea` in the segment of the instruction's memory operand; `ea` is already cut.
 inline bool operand_at(Cpu& cpu, const Insn& in, u64 ea, unsigned size, Access access, u64& linear) {
-    return cpu.linear_of(in.seg(), ea, size, access, linear);
+    if (in.fl & insn_flags::segmented) [[unlikely]] return cpu.segmented(in.seg(), ea, size, access, linear);
+    linear = cpu.ea_base[in.seg()] + ea;
+    return true;
 }
 
 template <class T> T get(const Rmw<T>& m) {

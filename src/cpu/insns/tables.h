@@ -6,15 +6,17 @@
 namespace droste {
 
 // general-purpose
-RowSpan arithmetic_rows();   // ADD ADC SUB SBB CMP INC DEC NEG MUL IMUL DIV IDIV, ADCX ADOX MULX, BCD
+RowSpan arithmetic_rows();   // ADD ADC SUB SBB CMP INC DEC NEG MUL IMUL DIV IDIV, ADCX ADOX MULX
 RowSpan logic_rows();        // AND OR XOR NOT TEST, ANDN BLSx BEXTR BZHI PDEP PEXT
 RowSpan shift_rows();        // SHL SHR SAR ROL ROR RCL RCR SHLD SHRD, SHLX SARX SHRX RORX
 RowSpan bit_rows();          // BT BTS BTR BTC BSF BSR LZCNT TZCNT POPCNT BSWAP CRC32
-RowSpan move_rows();         // MOV MOVZX MOVSX XCHG XADD CMPXCHG CMOVcc SETcc LEA MOVBE CBW CWD XLAT NOP PREFETCH
+RowSpan move_rows();         // MOV MOVZX MOVSX XCHG XADD CMPXCHG CMOVcc SETcc LEA MOVBE CBW CWD XLAT
 RowSpan stack_rows();        // PUSH POP PUSHA POPA ENTER LEAVE PUSHF POPF
 RowSpan string_rows();       // MOVS CMPS SCAS LODS STOS INS OUTS
 RowSpan branch_rows();       // Jcc JMP CALL RET near, LOOP JCXZ
 RowSpan flag_rows();         // CLC STC CMC CLD STD LAHF SAHF
+RowSpan hint_rows();         // NOP PREFETCH ENDBR UD BOUND
+RowSpan bcd_rows();          // AAA AAS AAM AAD DAA DAS
 // executed by thunks
 RowSpan sse_rows();
 RowSpan avx_rows();

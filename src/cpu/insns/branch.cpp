@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Near branches: Jcc, JMP, CALL, RET, LOOPcc, JCXZ.
+#include "cpu/insns/conditions.h"
+#include "cpu/insns/near_branch.h"
+#include "cpu/insns/operand_access.h"
+#include "cpu/insns/tables.h"
+
+namespace droste {
+namespace {
+
+Outcome fall_through(Cpu& cpu, const Insn& in) {
+    cpu.rip = cpu.next_rip(in);
+    return Outcome::branch;
+}
+
+template <unsigned cc> Outcome jcc(Cpu& cpu, const Insn& in) {
+    if (condition<cc>(cpu.flags)) return branch_to(cpu, in, cpu.next_rip(in) + in.imm);
+    return fall_through(cpu, in);
+}
+
+Outcome jmp_relative(Cpu& cpu, const Insn& in) { return branch_to(cpu, in, cpu.next_rip(in) + in.imm); }
+
+template <class T> Outcome jmp_reg(Cpu& cpu, const Insn& in) { return branch_to(cpu, in, cpu.reg<T>(in.rm)); }
+template <class T> Outcome jmp_mem(Cpu& cpu, const Insn& in) {
+    T target;
+    if (!cpu.load(in, target)) [[unlikely]] return cpu.failed();
+    return branch_to(cpu, in, target);
+}
+
+template <class T> Outcome call_to(Cpu& cpu, const Insn& in, u64 target) {
+    if (!branch_target(cpu, in, target)) [[unlikely]] return Outcome::fault;
+    if (!cpu.push(static_cast<T>(cpu.next_rip(in)))) [[unlikely]] return cpu.failed();
+    cpu.rip = target;
+    return Outcome::branch;
+}
+template <class T> Outcome call_relative(Cpu& cpu, const Insn& in) {
+    return call_to<T>(cpu, in, cpu.next_rip(in) + in.imm);
+}
+template <class T> Outcome call_reg(Cpu& cpu, const Insn& in) { return call_to<T>(cpu, in, cpu.reg<T>(in.rm)); }
+template <class T> Outcome call_mem(Cpu& cpu, const Insn& in) {
+    T target;
+    if (!cpu.load(in, target)) [[unlikely]] return cpu.failed();
+    return call_to<T>(cpu, in, target);
+}
+
+/// `in.imm`: bytes of parameters to release, 0 for the form without.
+template <class T> Outcome ret(Cpu& cpu, const Insn& in) {
+    const u64 old_sp = cpu.reg(Gpr::rsp);
+    T value;
+    if (!cpu.pop(value)) [[unlikely]] return cpu.failed();
+    u64 target = value;
+    if (!branch_target(cpu, in, target)) [[unlikely]] {
+        cpu.reg(Gpr::rsp) = old_sp;
+        return Outcome::fault;
+    }
+    cpu.set_sp(cpu.reg(Gpr::rsp) + static_cast<u16>(in.imm));
+    cpu.rip = target;
+    return Outcome::branch;
+}
+
+constexpr Bodies call_relative_sizes{
+    {Code{}, code<call_relative<u16>>(), code<call_relative<u32>>(), code<call_relative<u64>>()},
+    {Code{}, code<call_relative<u16>>(), code<call_relative<u32>>(), code<call_relative<u64>>()}};
+constexpr Bodies call_indirect{{Code{}, code<call_reg<u16>>(), code<call_reg<u32>>(), code<call_reg<u64>>()},
+                               {Code{}, code<call_mem<u16>>(), code<call_mem<u32>>(), code<call_mem<u64>>()}};
+constexpr Bodies jmp_indirect{{Code{}, code<jmp_reg<u16>>(), code<jmp_reg<u32>>(), code<jmp_reg<u64>>()},
+                              {Code{}, code<jmp_mem<u16>>(), code<jmp_mem<u32>>(), code<jmp_mem<u64>>()}};
+constexpr Bodies ret_sizes{{Code{}, code<ret<u16>>(), code<ret<u32>>(), code<ret<u64>>()},
+                           {Code{}, code<ret<u16>>(), code<ret<u32>>(), code<ret<u64>>()}};
+
+// ---- LOOPcc, JCXZ: the counter has the width of the address size
+
+enum class Loop : u8 { while_not_zero, while_zero, always };
+
+template <Loop kind> Outcome loop(Cpu& cpu, const Insn& in) {
+    const u64 count = (cpu.reg(Gpr::rcx) - 1) & address_mask(in.asz());
+    const bool zf = cpu.flags & flag_image::zf;
+    const bool taken = count != 0 && (kind == Loop::always || zf == (kind == Loop::while_zero));
+    u64 target = taken ? cpu.next_rip(in) + in.imm : cpu.next_rip(in);
+    if (taken && !branch_target(cpu, in, target)) [[unlikely]] return Outcome::fault;
+    set_by_address_size(cpu, in, Gpr::rcx, count);
+    cpu.rip = target;
+    return Outcome::branch;
+}
+Outcome jcxz(Cpu& cpu, const Insn& in) {
+    if ((cpu.reg(Gpr::rcx) & address_mask(in.asz())) == 0) return branch_to(cpu, in, cpu.next_rip(in) + in.imm);
+    return fall_through(cpu, in);
+}
+
+constexpr u32 near = traits::ends_block | traits::force64;
+
+constexpr InsnRow rows[] = {
+    // clang-format off
+    {"JO", "70 cb"_op, "Jb"_operands, code<jcc<0x0>>(), Feature::base, near, "r:O"_flags},
+    {"JNO", "71 cb"_op, "Jb"_operands, code<jcc<0x1>>(), Feature::base, near, "r:O"_flags},
+    {"JB", "72 cb"_op, "Jb"_operands, code<jcc<0x2>>(), Feature::base, near, "r:C"_flags},
+    {"JAE", "73 cb"_op, "Jb"_operands, code<jcc<0x3>>(), Feature::base, near, "r:C"_flags},
+    {"JE", "74 cb"_op, "Jb"_operands, code<jcc<0x4>>(), Feature::base, near, "r:Z"_flags},
+    {"JNE", "75 cb"_op, "Jb"_operands, code<jcc<0x5>>(), Feature::base, near, "r:Z"_flags},
+    {"JBE", "76 cb"_op, "Jb"_operands, code<jcc<0x6>>(), Feature::base, near, "r:ZC"_flags},
+    {"JA", "77 cb"_op, "Jb"_operands, code<jcc<0x7>>(), Feature::base, near, "r:ZC"_flags},
+    {"JS", "78 cb"_op, "Jb"_operands, code<jcc<0x8>>(), Feature::base, near, "r:S"_flags},
+    {"JNS", "79 cb"_op, "Jb"_operands, code<jcc<0x9>>(), Feature::base, near, "r:S"_flags},
+    {"JP", "7A cb"_op, "Jb"_operands, code<jcc<0xA>>(), Feature::base, near, "r:P"_flags},
+    {"JNP", "7B cb"_op, "Jb"_operands, code<jcc<0xB>>(), Feature::base, near, "r:P"_flags},
+    {"JL", "7C cb"_op, "Jb"_operands, code<jcc<0xC>>(), Feature::base, near, "r:OS"_flags},
+    {"JGE", "7D cb"_op, "Jb"_operands, code<jcc<0xD>>(), Feature::base, near, "r:OS"_flags},
+    {"JLE", "7E cb"_op, "Jb"_operands, code<jcc<0xE>>(), Feature::base, near, "r:OSZ"_flags},
+    {"JG", "7F cb"_op, "Jb"_operands, code<jcc<0xF>>(), Feature::base, near, "r:OSZ"_flags},
+    {"JO", "0F 80 cz"_op, "Jz"_operands, code<jcc<0x0>>(), Feature::base, near, "r:O"_flags},
+    {"JNO", "0F 81 cz"_op, "Jz"_operands, code<jcc<0x1>>(), Feature::base, near, "r:O"_flags},
+    {"JB", "0F 82 cz"_op, "Jz"_operands, code<jcc<0x2>>(), Feature::base, near, "r:C"_flags},
+    {"JAE", "0F 83 cz"_op, "Jz"_operands, code<jcc<0x3>>(), Feature::base, near, "r:C"_flags},
+    {"JE", "0F 84 cz"_op, "Jz"_operands, code<jcc<0x4>>(), Feature::base, near, "r:Z"_flags},
+    {"JNE", "0F 85 cz"_op, "Jz"_operands, code<jcc<0x5>>(), Feature::base, near, "r:Z"_flags},
+    {"JBE", "0F 86 cz"_op, "Jz"_operands, code<jcc<0x6>>(), Feature::base, near, "r:ZC"_flags},
+    {"JA", "0F 87 cz"_op, "Jz"_operands, code<jcc<0x7>>(), Feature::base, near, "r:ZC"_flags},
+    {"JS", "0F 88 cz"_op, "Jz"_operands, code<jcc<0x8>>(), Feature::base, near, "r:S"_flags},
+    {"JNS", "0F 89 cz"_op, "Jz"_operands, code<jcc<0x9>>(), Feature::base, near, "r:S"_flags},
+    {"JP", "0F 8A cz"_op, "Jz"_operands, code<jcc<0xA>>(), Feature::base, near, "r:P"_flags},
+    {"JNP", "0F 8B cz"_op, "Jz"_operands, code<jcc<0xB>>(), Feature::base, near, "r:P"_flags},
+    {"JL", "0F 8C cz"_op, "Jz"_operands, code<jcc<0xC>>(), Feature::base, near, "r:OS"_flags},
+    {"JGE", "0F 8D cz"_op, "Jz"_operands, code<jcc<0xD>>(), Feature::base, near, "r:OS"_flags},
+    {"JLE", "0F 8E cz"_op, "Jz"_operands, code<jcc<0xE>>(), Feature::base, near, "r:OSZ"_flags},
+    {"JG", "0F 8F cz"_op, "Jz"_operands, code<jcc<0xF>>(), Feature::base, near, "r:OSZ"_flags},
+    {"JMP", "EB cb"_op, "Jb"_operands, code<jmp_relative>(), Feature::base, near},
+    {"JMP", "E9 cz"_op, "Jz"_operands, code<jmp_relative>(), Feature::base, near},
+    {"JMP", "FF /4"_op, "Ev"_operands, jmp_indirect, Feature::base, near},
+    {"CALL", "E8 cz"_op, "Jz"_operands, call_relative_sizes, Feature::base, near},
+    {"CALL", "FF /2"_op, "Ev"_operands, call_indirect, Feature::base, near},
+    {"RET", "C3"_op, ""_operands, ret_sizes, Feature::base, near},
+    {"RET", "C2 iw"_op, "Iw"_operands, ret_sizes, Feature::base, near},
+    {"LOOPNE", "E0 cb"_op, "Jb"_operands, code<loop<Loop::while_not_zero>>(), Feature::base, near, "r:Z"_flags},
+    {"LOOPE", "E1 cb"_op, "Jb"_operands, code<loop<Loop::while_zero>>(), Feature::base, near, "r:Z"_flags},
+    {"LOOP", "E2 cb"_op, "Jb"_operands, code<loop<Loop::always>>(), Feature::base, near},
+    {"JCXZ", "E3 cb"_op, "Jb"_operands, code<jcxz>(), Feature::base, near},
+    // clang-format on
+};
+
+}  // namespace
+
+RowSpan branch_rows() { return rows; }
+
+}  // namespace droste
