@@ -4,11 +4,11 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$root/scripts/lib/packages.sh"
 
-# build_preset NAME [TARGET...]: configures where needed, and builds.
+# build_preset NAME [TARGET...]: configures where needed, and builds. DROSTE_WERROR=ON makes warnings errors.
 build_preset() {
     local preset=$1
     shift
-    (cd "$root" && cmake --preset "$preset" >"$(preset_log "$preset")" 2>&1) ||
+    (cd "$root" && cmake --preset "$preset" -DDROSTE_WERROR="${DROSTE_WERROR:-OFF}" >"$(preset_log "$preset")" 2>&1) ||
         { cat "$(preset_log "$preset")" >&2; return 1; }
     (cd "$root" && cmake --build --preset "$preset" -j "$(nproc)" ${1:+--target "$@"})
 }
