@@ -18,8 +18,9 @@ void ExitAccounts::exit(u32 node, unsigned level, u16 reason, const Meters& now)
     if (node >= open_.size()) open_.resize(node + 1);
     Open& trip = open_[node];
     if (trip.open && trip.entered) {
-        // It went on when it retired something since; otherwise this exit belongs to the same trip.
-        if (now.ticks > trip.end.ticks) close(trip);
+        // It went on when it retired something since; otherwise this exit belongs to the same trip. The entering
+        // VMLAUNCH or VMRESUME is itself a tick that the reading at the entry does not include.
+        if (now.ticks > trip.end.ticks + 1) close(trip);
         else trip.entered = false;
     }
     if (trip.open) return;
