@@ -8,33 +8,35 @@
 namespace droste {
 namespace {
 
-Outcome fall_through(Cpu& cpu, const Insn& in) {
-    cpu.rip = cpu.next_rip(in);
+template <class T> Outcome fall_through(Cpu& cpu, const Insn& in) {
+    cpu.rip = following<T>(cpu, in);
     return Outcome::branch;
 }
+template <class T> u64 relative_target(const Cpu& cpu, const Insn& in) { return following<T>(cpu, in) + in.imm; }
 
-template <unsigned cc> Outcome jcc(Cpu& cpu, const Insn& in) {
-    if (condition<cc>(cpu.flags)) return branch_to(cpu, in, cpu.next_rip(in) + in.imm);
-    return fall_through(cpu, in);
+template <unsigned cc, class T> Outcome jcc(Cpu& cpu, const Insn& in) {
+    if (condition<cc>(cpu.flags)) return branch_to<T>(cpu, relative_target<T>(cpu, in));
+    return fall_through<T>(cpu, in);
 }
 
-Outcome jmp_relative(Cpu& cpu, const Insn& in) { return branch_to(cpu, in, cpu.next_rip(in) + in.imm); }
-
-template <class T> Outcome jmp_reg(Cpu& cpu, const Insn& in) { return branch_to(cpu, in, cpu.reg<T>(in.rm)); }
+template <class T> Outcome jmp_relative(Cpu& cpu, const Insn& in) {
+    return branch_to<T>(cpu, relative_target<T>(cpu, in));
+}
+template <class T> Outcome jmp_reg(Cpu& cpu, const Insn& in) { return branch_to<T>(cpu, cpu.reg<T>(in.rm)); }
 template <class T> Outcome jmp_mem(Cpu& cpu, const Insn& in) {
     T target;
     if (!cpu.load(in, target)) [[unlikely]] return cpu.failed();
-    return branch_to(cpu, in, target);
+    return branch_to<T>(cpu, target);
 }
 
 template <class T> Outcome call_to(Cpu& cpu, const Insn& in, u64 target) {
-    if (!branch_target(cpu, in, target)) [[unlikely]] return Outcome::fault;
-    if (!cpu.push(static_cast<T>(cpu.next_rip(in)))) [[unlikely]] return cpu.failed();
+    if (!branch_target<T>(cpu, target)) [[unlikely]] return Outcome::fault;
+    if (!push(cpu, static_cast<T>(following<T>(cpu, in)))) [[unlikely]] return cpu.failed();
     cpu.rip = target;
     return Outcome::branch;
 }
 template <class T> Outcome call_relative(Cpu& cpu, const Insn& in) {
-    return call_to<T>(cpu, in, cpu.next_rip(in) + in.imm);
+    return call_to<T>(cpu, in, relative_target<T>(cpu, in));
 }
 template <class T> Outcome call_reg(Cpu& cpu, const Insn& in) { return call_to<T>(cpu, in, cpu.reg<T>(in.rm)); }
 template <class T> Outcome call_mem(Cpu& cpu, const Insn& in) {
@@ -47,9 +49,9 @@ template <class T> Outcome call_mem(Cpu& cpu, const Insn& in) {
 template <class T> Outcome ret(Cpu& cpu, const Insn& in) {
     const u64 old_sp = cpu.reg(Gpr::rsp);
     T value;
-    if (!cpu.pop(value)) [[unlikely]] return cpu.failed();
+    if (!pop(cpu, value)) [[unlikely]] return cpu.failed();
     u64 target = value;
-    if (!branch_target(cpu, in, target)) [[unlikely]] {
+    if (!branch_target<T>(cpu, target)) [[unlikely]] {
         cpu.reg(Gpr::rsp) = old_sp;
         return Outcome::fault;
     }
@@ -58,82 +60,87 @@ template <class T> Outcome ret(Cpu& cpu, const Insn& in) {
     return Outcome::branch;
 }
 
-constexpr Bodies call_relative_sizes{
-    {Code{}, code<call_relative<u16>>(), code<call_relative<u32>>(), code<call_relative<u64>>()},
-    {Code{}, code<call_relative<u16>>(), code<call_relative<u32>>(), code<call_relative<u64>>()}};
-constexpr Bodies call_indirect{{Code{}, code<call_reg<u16>>(), code<call_reg<u32>>(), code<call_reg<u64>>()},
-                               {Code{}, code<call_mem<u16>>(), code<call_mem<u32>>(), code<call_mem<u64>>()}};
-constexpr Bodies jmp_indirect{{Code{}, code<jmp_reg<u16>>(), code<jmp_reg<u32>>(), code<jmp_reg<u64>>()},
-                              {Code{}, code<jmp_mem<u16>>(), code<jmp_mem<u32>>(), code<jmp_mem<u64>>()}};
-constexpr Bodies ret_sizes{{Code{}, code<ret<u16>>(), code<ret<u32>>(), code<ret<u64>>()},
-                           {Code{}, code<ret<u16>>(), code<ret<u32>>(), code<ret<u64>>()}};
-
 // ---- LOOPcc, JCXZ: the counter has the width of the address size
 
 enum class Loop : u8 { while_not_zero, while_zero, always };
 
-template <Loop kind> Outcome loop(Cpu& cpu, const Insn& in) {
+template <Loop kind, class T> Outcome loop(Cpu& cpu, const Insn& in) {
     const u64 count = (cpu.reg(Gpr::rcx) - 1) & address_mask(in.asz());
     const bool zf = cpu.flags & flag_image::zf;
     const bool taken = count != 0 && (kind == Loop::always || zf == (kind == Loop::while_zero));
-    u64 target = taken ? cpu.next_rip(in) + in.imm : cpu.next_rip(in);
-    if (taken && !branch_target(cpu, in, target)) [[unlikely]] return Outcome::fault;
+    u64 target = taken ? relative_target<T>(cpu, in) : following<T>(cpu, in);
+    if (taken && !branch_target<T>(cpu, target)) [[unlikely]] return Outcome::fault;
     set_by_address_size(cpu, in, Gpr::rcx, count);
     cpu.rip = target;
     return Outcome::branch;
 }
-Outcome jcxz(Cpu& cpu, const Insn& in) {
-    if ((cpu.reg(Gpr::rcx) & address_mask(in.asz())) == 0) return branch_to(cpu, in, cpu.next_rip(in) + in.imm);
-    return fall_through(cpu, in);
+template <class T> Outcome jcxz(Cpu& cpu, const Insn& in) {
+    if ((cpu.reg(Gpr::rcx) & address_mask(in.asz())) == 0) return branch_to<T>(cpu, relative_target<T>(cpu, in));
+    return fall_through<T>(cpu, in);
 }
+
+template <Body w, Body d, Body q> consteval Bodies sizes() {
+    constexpr std::array<Code, 4> c{Code{}, code<w>(), code<d>(), code<q>()};
+    return {c, c};
+}
+template <unsigned cc> consteval Bodies jcc_sizes() { return sizes<jcc<cc, u16>, jcc<cc, u32>, jcc<cc, u64>>(); }
+template <Loop kind> consteval Bodies loop_sizes() { return sizes<loop<kind, u16>, loop<kind, u32>, loop<kind, u64>>(); }
+constexpr Bodies jmp_sizes = sizes<jmp_relative<u16>, jmp_relative<u32>, jmp_relative<u64>>();
+constexpr Bodies call_sizes = sizes<call_relative<u16>, call_relative<u32>, call_relative<u64>>();
+constexpr Bodies ret_sizes = sizes<ret<u16>, ret<u32>, ret<u64>>();
+constexpr Bodies jcxz_sizes = sizes<jcxz<u16>, jcxz<u32>, jcxz<u64>>();
+constexpr Bodies call_indirect{{Code{}, code<call_reg<u16>>(), code<call_reg<u32>>(), code<call_reg<u64>>()},
+                               {Code{}, code<call_mem<u16>>(), code<call_mem<u32>>(), code<call_mem<u64>>()}};
+constexpr Bodies jmp_indirect{{Code{}, code<jmp_reg<u16>>(), code<jmp_reg<u32>>(), code<jmp_reg<u64>>()},
+                              {Code{}, code<jmp_mem<u16>>(), code<jmp_mem<u32>>(), code<jmp_mem<u64>>()}};
 
 constexpr u32 near = traits::ends_block | traits::force64;
 
 constexpr InsnRow rows[] = {
     // clang-format off
-    {"JO", "70 cb"_op, "Jb"_operands, code<jcc<0x0>>(), Feature::base, near, "r:O"_flags},
-    {"JNO", "71 cb"_op, "Jb"_operands, code<jcc<0x1>>(), Feature::base, near, "r:O"_flags},
-    {"JB", "72 cb"_op, "Jb"_operands, code<jcc<0x2>>(), Feature::base, near, "r:C"_flags},
-    {"JAE", "73 cb"_op, "Jb"_operands, code<jcc<0x3>>(), Feature::base, near, "r:C"_flags},
-    {"JE", "74 cb"_op, "Jb"_operands, code<jcc<0x4>>(), Feature::base, near, "r:Z"_flags},
-    {"JNE", "75 cb"_op, "Jb"_operands, code<jcc<0x5>>(), Feature::base, near, "r:Z"_flags},
-    {"JBE", "76 cb"_op, "Jb"_operands, code<jcc<0x6>>(), Feature::base, near, "r:ZC"_flags},
-    {"JA", "77 cb"_op, "Jb"_operands, code<jcc<0x7>>(), Feature::base, near, "r:ZC"_flags},
-    {"JS", "78 cb"_op, "Jb"_operands, code<jcc<0x8>>(), Feature::base, near, "r:S"_flags},
-    {"JNS", "79 cb"_op, "Jb"_operands, code<jcc<0x9>>(), Feature::base, near, "r:S"_flags},
-    {"JP", "7A cb"_op, "Jb"_operands, code<jcc<0xA>>(), Feature::base, near, "r:P"_flags},
-    {"JNP", "7B cb"_op, "Jb"_operands, code<jcc<0xB>>(), Feature::base, near, "r:P"_flags},
-    {"JL", "7C cb"_op, "Jb"_operands, code<jcc<0xC>>(), Feature::base, near, "r:OS"_flags},
-    {"JGE", "7D cb"_op, "Jb"_operands, code<jcc<0xD>>(), Feature::base, near, "r:OS"_flags},
-    {"JLE", "7E cb"_op, "Jb"_operands, code<jcc<0xE>>(), Feature::base, near, "r:OSZ"_flags},
-    {"JG", "7F cb"_op, "Jb"_operands, code<jcc<0xF>>(), Feature::base, near, "r:OSZ"_flags},
-    {"JO", "0F 80 cz"_op, "Jz"_operands, code<jcc<0x0>>(), Feature::base, near, "r:O"_flags},
-    {"JNO", "0F 81 cz"_op, "Jz"_operands, code<jcc<0x1>>(), Feature::base, near, "r:O"_flags},
-    {"JB", "0F 82 cz"_op, "Jz"_operands, code<jcc<0x2>>(), Feature::base, near, "r:C"_flags},
-    {"JAE", "0F 83 cz"_op, "Jz"_operands, code<jcc<0x3>>(), Feature::base, near, "r:C"_flags},
-    {"JE", "0F 84 cz"_op, "Jz"_operands, code<jcc<0x4>>(), Feature::base, near, "r:Z"_flags},
-    {"JNE", "0F 85 cz"_op, "Jz"_operands, code<jcc<0x5>>(), Feature::base, near, "r:Z"_flags},
-    {"JBE", "0F 86 cz"_op, "Jz"_operands, code<jcc<0x6>>(), Feature::base, near, "r:ZC"_flags},
-    {"JA", "0F 87 cz"_op, "Jz"_operands, code<jcc<0x7>>(), Feature::base, near, "r:ZC"_flags},
-    {"JS", "0F 88 cz"_op, "Jz"_operands, code<jcc<0x8>>(), Feature::base, near, "r:S"_flags},
-    {"JNS", "0F 89 cz"_op, "Jz"_operands, code<jcc<0x9>>(), Feature::base, near, "r:S"_flags},
-    {"JP", "0F 8A cz"_op, "Jz"_operands, code<jcc<0xA>>(), Feature::base, near, "r:P"_flags},
-    {"JNP", "0F 8B cz"_op, "Jz"_operands, code<jcc<0xB>>(), Feature::base, near, "r:P"_flags},
-    {"JL", "0F 8C cz"_op, "Jz"_operands, code<jcc<0xC>>(), Feature::base, near, "r:OS"_flags},
-    {"JGE", "0F 8D cz"_op, "Jz"_operands, code<jcc<0xD>>(), Feature::base, near, "r:OS"_flags},
-    {"JLE", "0F 8E cz"_op, "Jz"_operands, code<jcc<0xE>>(), Feature::base, near, "r:OSZ"_flags},
-    {"JG", "0F 8F cz"_op, "Jz"_operands, code<jcc<0xF>>(), Feature::base, near, "r:OSZ"_flags},
-    {"JMP", "EB cb"_op, "Jb"_operands, code<jmp_relative>(), Feature::base, near},
-    {"JMP", "E9 cz"_op, "Jz"_operands, code<jmp_relative>(), Feature::base, near},
+    {"JO", "70 cb"_op, "Jb"_operands, jcc_sizes<0x0>(), Feature::base, near, "r:O"_flags},
+    {"JNO", "71 cb"_op, "Jb"_operands, jcc_sizes<0x1>(), Feature::base, near, "r:O"_flags},
+    {"JB", "72 cb"_op, "Jb"_operands, jcc_sizes<0x2>(), Feature::base, near, "r:C"_flags},
+    {"JAE", "73 cb"_op, "Jb"_operands, jcc_sizes<0x3>(), Feature::base, near, "r:C"_flags},
+    {"JE", "74 cb"_op, "Jb"_operands, jcc_sizes<0x4>(), Feature::base, near, "r:Z"_flags},
+    {"JNE", "75 cb"_op, "Jb"_operands, jcc_sizes<0x5>(), Feature::base, near, "r:Z"_flags},
+    {"JBE", "76 cb"_op, "Jb"_operands, jcc_sizes<0x6>(), Feature::base, near, "r:ZC"_flags},
+    {"JA", "77 cb"_op, "Jb"_operands, jcc_sizes<0x7>(), Feature::base, near, "r:ZC"_flags},
+    {"JS", "78 cb"_op, "Jb"_operands, jcc_sizes<0x8>(), Feature::base, near, "r:S"_flags},
+    {"JNS", "79 cb"_op, "Jb"_operands, jcc_sizes<0x9>(), Feature::base, near, "r:S"_flags},
+    {"JP", "7A cb"_op, "Jb"_operands, jcc_sizes<0xA>(), Feature::base, near, "r:P"_flags},
+    {"JNP", "7B cb"_op, "Jb"_operands, jcc_sizes<0xB>(), Feature::base, near, "r:P"_flags},
+    {"JL", "7C cb"_op, "Jb"_operands, jcc_sizes<0xC>(), Feature::base, near, "r:OS"_flags},
+    {"JGE", "7D cb"_op, "Jb"_operands, jcc_sizes<0xD>(), Feature::base, near, "r:OS"_flags},
+    {"JLE", "7E cb"_op, "Jb"_operands, jcc_sizes<0xE>(), Feature::base, near, "r:OSZ"_flags},
+    {"JG", "7F cb"_op, "Jb"_operands, jcc_sizes<0xF>(), Feature::base, near, "r:OSZ"_flags},
+    {"JO", "0F 80 cz"_op, "Jz"_operands, jcc_sizes<0x0>(), Feature::base, near, "r:O"_flags},
+    {"JNO", "0F 81 cz"_op, "Jz"_operands, jcc_sizes<0x1>(), Feature::base, near, "r:O"_flags},
+    {"JB", "0F 82 cz"_op, "Jz"_operands, jcc_sizes<0x2>(), Feature::base, near, "r:C"_flags},
+    {"JAE", "0F 83 cz"_op, "Jz"_operands, jcc_sizes<0x3>(), Feature::base, near, "r:C"_flags},
+    {"JE", "0F 84 cz"_op, "Jz"_operands, jcc_sizes<0x4>(), Feature::base, near, "r:Z"_flags},
+    {"JNE", "0F 85 cz"_op, "Jz"_operands, jcc_sizes<0x5>(), Feature::base, near, "r:Z"_flags},
+    {"JBE", "0F 86 cz"_op, "Jz"_operands, jcc_sizes<0x6>(), Feature::base, near, "r:ZC"_flags},
+    {"JA", "0F 87 cz"_op, "Jz"_operands, jcc_sizes<0x7>(), Feature::base, near, "r:ZC"_flags},
+    {"JS", "0F 88 cz"_op, "Jz"_operands, jcc_sizes<0x8>(), Feature::base, near, "r:S"_flags},
+    {"JNS", "0F 89 cz"_op, "Jz"_operands, jcc_sizes<0x9>(), Feature::base, near, "r:S"_flags},
+    {"JP", "0F 8A cz"_op, "Jz"_operands, jcc_sizes<0xA>(), Feature::base, near, "r:P"_flags},
+    {"JNP", "0F 8B cz"_op, "Jz"_operands, jcc_sizes<0xB>(), Feature::base, near, "r:P"_flags},
+    {"JL", "0F 8C cz"_op, "Jz"_operands, jcc_sizes<0xC>(), Feature::base, near, "r:OS"_flags},
+    {"JGE", "0F 8D cz"_op, "Jz"_operands, jcc_sizes<0xD>(), Feature::base, near, "r:OS"_flags},
+    {"JLE", "0F 8E cz"_op, "Jz"_operands, jcc_sizes<0xE>(), Feature::base, near, "r:OSZ"_flags},
+    {"JG", "0F 8F cz"_op, "Jz"_operands, jcc_sizes<0xF>(), Feature::base, near, "r:OSZ"_flags},
+    {"JMP", "EB cb"_op, "Jb"_operands, jmp_sizes, Feature::base, near},
+    {"JMP", "E9 cz"_op, "Jz"_operands, jmp_sizes, Feature::base, near},
     {"JMP", "FF /4"_op, "Ev"_operands, jmp_indirect, Feature::base, near},
-    {"CALL", "E8 cz"_op, "Jz"_operands, call_relative_sizes, Feature::base, near},
+    {"CALL", "E8 cz"_op, "Jz"_operands, call_sizes, Feature::base, near},
     {"CALL", "FF /2"_op, "Ev"_operands, call_indirect, Feature::base, near},
     {"RET", "C3"_op, ""_operands, ret_sizes, Feature::base, near},
     {"RET", "C2 iw"_op, "Iw"_operands, ret_sizes, Feature::base, near},
-    {"LOOPNE", "E0 cb"_op, "Jb"_operands, code<loop<Loop::while_not_zero>>(), Feature::base, near, "r:Z"_flags},
-    {"LOOPE", "E1 cb"_op, "Jb"_operands, code<loop<Loop::while_zero>>(), Feature::base, near, "r:Z"_flags},
-    {"LOOP", "E2 cb"_op, "Jb"_operands, code<loop<Loop::always>>(), Feature::base, near},
-    {"JCXZ", "E3 cb"_op, "Jb"_operands, code<jcxz>(), Feature::base, near},
+    {"LOOPNE", "E0 cb"_op, "Jb"_operands, loop_sizes<Loop::while_not_zero>(), Feature::base, near, "r:Z"_flags},
+    {"LOOPE", "E1 cb"_op, "Jb"_operands, loop_sizes<Loop::while_zero>(), Feature::base, near, "r:Z"_flags},
+    {"LOOP", "E2 cb"_op, "Jb"_operands, loop_sizes<Loop::always>(), Feature::base, near},
+    {"JCXZ", "E3 cb"_op, "Jb"_operands, jcxz_sizes, Feature::base, near},
     // clang-format on
 };
 

@@ -28,6 +28,28 @@ inline void charge_lock(Cpu& cpu, const Insn& in) {
     if (in.lock()) [[unlikely]] cpu.charge(CostEvent::lock);
 }
 
+/// Cpu::push and pop with the knowledge that stack operations of 64 bits exist in 64-bit mode alone.
+template <class T> bool push(Cpu& cpu, T v) {
+    if constexpr (sizeof(T) == 8) {
+        const u64 sp = cpu.reg(Gpr::rsp) - 8;
+        if (!cpu.store(static_cast<unsigned>(Seg::ss), sp, v)) [[unlikely]] return false;
+        cpu.reg(Gpr::rsp) = sp;
+        return true;
+    } else {
+        return cpu.push(v);
+    }
+}
+template <class T> bool pop(Cpu& cpu, T& v) {
+    if constexpr (sizeof(T) == 8) {
+        const u64 sp = cpu.reg(Gpr::rsp);
+        if (!cpu.load(static_cast<unsigned>(Seg::ss), sp, v)) [[unlikely]] return false;
+        cpu.reg(Gpr::rsp) = sp + 8;
+        return true;
+    } else {
+        return cpu.pop(v);
+    }
+}
+
 /// Writes a register that counts or addresses, in the width of the address size (a 32-bit write clears the rest).
 inline void set_by_address_size(Cpu& cpu, const Insn& in, Gpr r, u64 v) {
     if (in.asz() == 0) cpu.set_reg<u16>(static_cast<unsigned>(r), static_cast<u16>(v));

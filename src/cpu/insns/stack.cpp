@@ -9,7 +9,7 @@ namespace {
 constexpr unsigned ss = static_cast<unsigned>(Seg::ss), rsp = 4, rbp = 5;
 
 template <class T> Outcome push_value(Cpu& cpu, T v) {
-    return cpu.push(v) ? Outcome::next : cpu.failed();
+    return push(cpu, v) ? Outcome::next : cpu.failed();
 }
 template <class T> Outcome push_opcode_reg(Cpu& cpu, const Insn& in) { return push_value(cpu, cpu.reg<T>(in.reg)); }
 template <class T> Outcome push_rm(Cpu& cpu, const Insn& in) { return push_value(cpu, cpu.reg<T>(in.rm)); }
@@ -22,13 +22,13 @@ template <class T> Outcome push_imm(Cpu& cpu, const Insn& in) { return push_valu
 
 template <class T> Outcome pop_opcode_reg(Cpu& cpu, const Insn& in) {
     T v;
-    if (!cpu.pop(v)) [[unlikely]] return cpu.failed();
+    if (!pop(cpu, v)) [[unlikely]] return cpu.failed();
     cpu.set_reg<T>(in.reg, v);
     return Outcome::next;
 }
 template <class T> Outcome pop_rm(Cpu& cpu, const Insn& in) {
     T v;
-    if (!cpu.pop(v)) [[unlikely]] return cpu.failed();
+    if (!pop(cpu, v)) [[unlikely]] return cpu.failed();
     cpu.set_reg<T>(in.rm, v);
     return Outcome::next;
 }
@@ -36,7 +36,7 @@ template <class T> Outcome pop_rm(Cpu& cpu, const Insn& in) {
 template <class T> Outcome pop_mem(Cpu& cpu, const Insn& in) {
     const u64 old_sp = cpu.gpr[rsp];
     T v;
-    if (!cpu.pop(v)) [[unlikely]] return cpu.failed();
+    if (!pop(cpu, v)) [[unlikely]] return cpu.failed();
     if (!cpu.store(in, v)) [[unlikely]] {
         cpu.gpr[rsp] = old_sp;
         return cpu.failed();
@@ -97,12 +97,12 @@ template <class T> Outcome enter(Cpu& cpu, const Insn& in) {
     const u16 size = static_cast<u16>(in.imm);
     const unsigned level = (in.imm >> 16) & 31;
     u64 sp = cpu.gpr[rsp];
-    const auto push = [&](T v) {
+    const auto push_next = [&](T v) {
         u64 linear;
         sp -= sizeof(T);
         return stack_slot<T>(cpu, sp, Access::write, linear) && cpu.store(ss, linear, v);
     };
-    if (!push(cpu.reg<T>(rbp))) return cpu.failed();
+    if (!push_next(cpu.reg<T>(rbp))) return cpu.failed();
     const u64 frame = sp;
     if (level > 0) {
         u64 bp = cpu.gpr[rbp];
@@ -110,10 +110,10 @@ template <class T> Outcome enter(Cpu& cpu, const Insn& in) {
             u64 linear;
             T v;
             bp -= sizeof(T);
-            if (!stack_slot<T>(cpu, bp, Access::read, linear) || !cpu.load(ss, linear, v) || !push(v))
+            if (!stack_slot<T>(cpu, bp, Access::read, linear) || !cpu.load(ss, linear, v) || !push_next(v))
                 return cpu.failed();
         }
-        if (!push(static_cast<T>(cpu.stack_mask == 0xFFFF ? (cpu.gpr[rsp] & ~0xFFFFull) | (frame & 0xFFFF) : frame)))
+        if (!push_next(static_cast<T>(cpu.stack_mask == 0xFFFF ? (cpu.gpr[rsp] & ~0xFFFFull) | (frame & 0xFFFF) : frame)))
             return cpu.failed();
     }
     sp -= size;
@@ -168,7 +168,7 @@ template <class T> Outcome popf(Cpu& cpu, const Insn& in) {
     const bool virtual_if = cpu.v86() && cpu.iopl() < 3;
     if (virtual_if && (sizeof(T) != 2 || !virtual_8086_extensions(cpu))) return cpu.gp0();
     T popped;
-    if (!cpu.pop(popped)) return cpu.failed();
+    if (!pop(cpu, popped)) return cpu.failed();
     u64 value = popped;
     if (virtual_if) {
         if ((value & tf) || ((value & if_) && (old & vip))) {
