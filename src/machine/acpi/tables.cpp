@@ -20,7 +20,7 @@ public:
     Table& u32s(u32 v) { return put(v, 4); }
     Table& u64s(u64 v) { return put(v, 8); }
     Table& text(std::string_view s) {
-        bytes_.insert(bytes_.end(), s.begin(), s.end());
+        for (const char c : s) u8s(static_cast<u8>(c));
         return *this;
     }
     Table& zeros(std::size_t n) {

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// The machine: how runs end, what they report, and that equal runs are equal.
+#include "machine/machine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "machine/loader/loader.h"
+#include "machine/tiny_guest.h"
+
+namespace droste {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TestConsole final : public HostConsole {
+public:
+    void put(u8 byte) override { printed.push_back(static_cast<char>(byte)); }
+    void poll_input(std::vector<u8>& typed) override {
+        if (++polls == give_at) typed.assign(input.begin(), input.end());
+    }
+    bool quit_requested() override { return quit_at != 0 && polls >= quit_at; }
+    void progress(const RunProgress&) override {}
+    bool wait_for_input() override { return false; }
+    std::string printed, input;
+    unsigned polls = 0, give_at = 0, quit_at = 0;
+};
+
+struct Ended {
+    RunSummary summary;
+    std::string printed;
+};
+
+Ended run_guest(const TinyGuest& guest, const std::vector<std::string>& sets = {}, TestConsole console = {}) {
+    Options options;
+    EXPECT_TRUE(options.set("memory.size=32MiB"));
+    for (const std::string& s : sets) EXPECT_TRUE(options.set(s)) << s;
+    Result<std::unique_ptr<Machine>> machine = Machine::create(options, console);
+    if (!machine) throw std::runtime_error(machine.error().text);
+    BootRequest request;
+    request.kernel = {"tiny", guest.image()};
+    const Status loaded = (*machine)->load(request);
+    if (!loaded) throw std::runtime_error(loaded.error().text);
+    (*machine)->run();
+    return {(*machine)->summary(), console.printed};
+}
+
+TEST(Machine, DebugExitGivesTheGuestsStatus) {
+    const Ended r = run_guest(TinyGuest().print("hello\n").debug_exit(5).hlt());
+    EXPECT_EQ(r.printed, "hello\n");
+    EXPECT_EQ(r.summary.end.kind, EndKind::debug_exit);
+    EXPECT_EQ(exit_status(r.summary.end), 11);
+    EXPECT_EQ(r.summary.console_bytes, 6u);
+    EXPECT_EQ(r.summary.console_sha256, "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03");
+}
+
+TEST(Machine, PowerOffIsStatusZero) {
+    const Ended r = run_guest(TinyGuest().print("x").power_off());
+    EXPECT_EQ(r.summary.end.kind, EndKind::powered_off);
+    EXPECT_EQ(exit_status(r.summary.end), 0);
+}
+
+TEST(Machine, TripleFaultIsStatusThree) {
+    // An empty IDT: the exception cannot be delivered, nor the faults that follow.
+    const Ended r = run_guest(TinyGuest().bytes({0x0F, 0x0B}));
+    EXPECT_EQ(r.summary.end.kind, EndKind::triple_fault);
+    EXPECT_EQ(exit_status(r.summary.end), 3);
+    EXPECT_THAT(r.summary.end.reason, HasSubstr("triple fault"));
+}
+
+TEST(Machine, ResetIsStatusThree) {
+    const Ended r = run_guest(TinyGuest().out_al(0xCF9, 2).out_al(0xCF9, 6).hlt());
+    EXPECT_EQ(r.summary.end.kind, EndKind::reset);
+    EXPECT_EQ(exit_status(r.summary.end), 3);
+}
+
+TEST(Machine, HaltForGoodIsNoticed) {
+    const Ended r = run_guest(TinyGuest().cli().hlt());
+    EXPECT_EQ(r.summary.end.kind, EndKind::dead_halt);
+    EXPECT_EQ(exit_status(r.summary.end), 3);
+}
+
+TEST(Machine, TicksAreRetiredInstructions) {
+    // mov, 1000 turns of loop, mov, mov, out (which ends the run after it retired).
+    const Ended r = run_guest(TinyGuest().spin(1000).debug_exit(0).hlt());
+    EXPECT_EQ(r.summary.ticks, 1u + 1000 + 3);
+}
+
+TEST(Machine, TickLimitIsExact) {
+    const Ended r = run_guest(TinyGuest().spin(1'000'000).debug_exit(0).hlt(), {"run.max_ticks=123457"});
+    EXPECT_EQ(r.summary.end.kind, EndKind::out_of_ticks);
+    EXPECT_EQ(exit_status(r.summary.end), 124);
+    EXPECT_EQ(r.summary.ticks, 123'457u);
+}
+
+TEST(Machine, TimeoutEndsAnEndlessGuest) {
+    const Ended r = run_guest(TinyGuest().bytes({0xEB, 0xFE}), {"run.timeout=50ms"});
+    EXPECT_EQ(r.summary.end.kind, EndKind::out_of_time);
+    EXPECT_EQ(exit_status(r.summary.end), 124);
+}
+
+TEST(Machine, UserCanQuit) {
+    TestConsole console;
+    console.quit_at = 2;
+    const Ended r = run_guest(TinyGuest().bytes({0xEB, 0xFE}), {}, console);
+    EXPECT_EQ(r.summary.end.kind, EndKind::quit);
+}
+
+TEST(Machine, EqualRunsAreEqualAndOthersAreNot) {
+    const TinyGuest guest = TinyGuest().print("determinism").spin(300'000).power_off();
+    const std::vector<std::string> sets = {"run.hash_interval=65536"};
+    const Ended a = run_guest(guest, sets), b = run_guest(guest, sets);
+    EXPECT_EQ(a.summary.state_hash, b.summary.state_hash);
+    ASSERT_EQ(a.summary.hash_trail.size(), 4u);
+    ASSERT_EQ(b.summary.hash_trail.size(), 4u);
+    for (std::size_t i = 0; i < 4; ++i) {
+        EXPECT_EQ(a.summary.hash_trail[i].tick, 65536 * (i + 1));
+        EXPECT_EQ(a.summary.hash_trail[i].hash, b.summary.hash_trail[i].hash);
+        if (i != 0) {
+            EXPECT_NE(a.summary.hash_trail[i].hash, a.summary.hash_trail[i - 1].hash);
+        }
+    }
+    const Ended c = run_guest(TinyGuest().print("determinisM").spin(300'000).power_off(), sets);
+    EXPECT_NE(a.summary.state_hash, c.summary.state_hash);
+}
+
+TEST(Machine, InputReachesTheSerialPortAndIsLogged) {
+    // wait: in al, 0x3FD; test al, 1; jz wait; read RBR and print it.
+    TinyGuest guest;
+    guest.mov_edx(0x3FD).bytes({0xEC, 0xA8, 1, 0x74, 0xFB});
+    guest.mov_edx(0x3F8).bytes({0xEC, 0xEE}).power_off();
+    TestConsole console;
+    console.input = "Q";
+    console.give_at = 3;
+    const Ended r = run_guest(guest, {}, console);
+    EXPECT_EQ(r.printed, "Q");
+    ASSERT_EQ(r.summary.input.size(), 1u);
+    EXPECT_EQ(r.summary.input[0].byte, 'Q');
+    EXPECT_EQ(r.summary.input[0].time, 3u << 22);
+}
+
+TEST(Machine, SummaryIsJson) {
+    const Ended r = run_guest(TinyGuest().print("x").power_off(), {"stack.name=tiny"});
+    const auto j = nlohmann::json::parse(summary_json(r.summary));
+    EXPECT_EQ(j["stack"], "tiny");
+    EXPECT_EQ(j["end"]["kind"], "powered_off");
+    EXPECT_EQ(j["end"]["status"], 0);
+    EXPECT_EQ(j["console_bytes"], 1);
+    EXPECT_EQ(j["ticks"], r.summary.ticks);
+    EXPECT_TRUE(j["host"].contains("seconds"));
+    EXPECT_THAT(summary_text(r.summary, false), HasSubstr("powered off"));
+}
+
+TEST(Machine, BadOptionsAreErrors) {
+    TestConsole console;
+    Options odd;
+    ASSERT_TRUE(odd.set("memory.size=17MiB"));
+    const auto m = Machine::create(odd, console);
+    ASSERT_FALSE(m);
+    EXPECT_THAT(m.error().text, HasSubstr("choose 18MiB"));
+    Options clock;
+    ASSERT_TRUE(clock.set("timing.clock=cycles"));
+    EXPECT_THAT(Machine::create(clock, console).error().text, HasSubstr("timing.model = \"table\""));
+    Options none;
+    auto machine = Machine::create(none, console);
+    ASSERT_TRUE(machine);
+    EXPECT_THAT((*machine)->load_boot_files().error().text, HasSubstr("droste boot --kernel"));
+}
+
+}  // namespace
+}  // namespace droste
