@@ -314,6 +314,9 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     bool pending_memory_exit = false; ///< with Outcome::fault: `memory_fault` is an EPT event instead of pending_fault
     WalkFault memory_fault{};
     bool access_exited = false;       ///< with Outcome::fault: a VM exit already happened (APIC-access page)
+    /// With Outcome::fault: a device or the APIC-access page was met in the middle of a block. Nothing happened yet;
+    /// the instruction is to be stepped, so that rip and now() are exact when it happens.
+    bool retry_stepped = false;
     Outcome raise(Fault f) {
         pending_fault = f;
         return Outcome::fault;
@@ -353,6 +356,10 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     u64 debug_cause = 0;              ///< with #DB: the DR6 bits (B0-B3, BD 13, BS 14, BT 15) of this event
     bool trap_suppressed = false;     ///< the instruction cleared TF itself (INT n, SYSCALL): no single-step trap
     bool iret_unblocked_nmi = false;  ///< IRET in progress removed blocking by NMI ("NMI unblocking due to IRET")
+
+    bool init_blocked = false;        ///< VMX root operation: INIT stays pending; set by vmx
+    /// Bits that VMX operation fixes to 1 (fixed0) and allows to be 1 (fixed1); set by vmx, neutral outside of it.
+    u64 cr0_fixed0 = 0, cr0_fixed1 = ~0ull, cr4_fixed0 = 0, cr4_fixed1 = ~0ull;
 
     u64 rng_state = 0;                ///< of the deterministic RDRAND / RDSEED
     void visit_all(Archive& archive); ///< CpuState and what else of this object is guest-visible

@@ -59,7 +59,12 @@ void Cpu::finish_instruction(const Insn& in, Outcome outcome) {
     case Outcome::branch: case Outcome::halt: case Outcome::vm_exit: case Outcome::vm_exit_retired: break;
     case Outcome::again: rip = insn_rip(in); break;
     case Outcome::fault:
-        rip = insn_rip(in);
+        if (!access_exited) rip = insn_rip(in);
+        if (retry_stepped) {
+            retry_stepped = false;
+            step_one();
+            break;
+        }
         // Delivery takes time, so that a guest that only faults still reaches its deadlines.
         budget -= 1;
         skipped += 1;
