@@ -14,6 +14,7 @@ constexpr unsigned repetitions = 101, warm_ups = 4;
 struct Bench {
     InterruptState& interrupts;
     Range memory;
+    bool small_pages;                    // the host backs memory with 4 KiB pages
     u64 fresh_page = 0, page_stride = 0; // ept_fault's next page
     u64 misc_enable = 0;
     u64 idle_time = 0;                   // hlt_wake: cycles from arming to the deadline
@@ -140,14 +141,14 @@ u64 measure_self_ipi(Bench& bench)
 }
 
 // A store to memory that nobody has touched. The host may back it with 2 MiB pages, so the next fresh page is 2 MiB
-// away; with less memory 4 KiB pages are taken, and the host must not use large ones.
+// away, unless the command line says small-pages: that the host will not. With little memory there is no choice.
 const char* prepare_ept_fault(Bench& bench)
 {
     constexpr u64 small = 4096, large = 2u << 20;
     constexpr u64 pages = repetitions + warm_ups;
     bench.fresh_page = (bench.memory.begin + large - 1) & ~(large - 1);
     const Range usable{bench.fresh_page, bench.memory.end};
-    bench.page_stride = usable.size() >= pages * large ? large : small;
+    bench.page_stride = usable.size() >= pages * large && !bench.small_pages ? large : small;
     return usable.size() >= pages * small ? nullptr : "too little memory";
 }
 
@@ -254,7 +255,8 @@ extern "C" void main(u32 loader_magic, u32 loader_info)
 {
     Console console;
     start_interrupts();
-    Bench bench{interrupt_state(), free_memory(loader_magic, loader_info)};
+    Bench bench{interrupt_state(), free_memory(loader_magic, loader_info),
+                is_asked_for("small-pages", loader_magic, loader_info)};
     const u64 overhead = median_of([] { return timed([] {}); }); // what the time-taking itself costs
     for (const Measurement& row : measurements) run(row, bench, overhead, console);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the memory map of PVH's hvm_start_info and of multiboot 1.
+// Reads the memory map and the command line of PVH's hvm_start_info and of multiboot 1.
 #include "memory.h"
 
 extern "C" const char image_end[];
@@ -32,7 +32,7 @@ struct [[gnu::packed]] MultibootMmapEntry { // `size` does not count itself
 struct MultibootInfo {
     u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4], mmap_length, mmap_addr;
 };
-constexpr u32 mmap_is_valid = 1u << 6, memory_is_valid = 1u;
+constexpr u32 memory_is_valid = 1u << 0, cmdline_is_valid = 1u << 2, mmap_is_valid = 1u << 6;
 
 // Loaders leave their tables near the image and below 1 MiB; 16 MiB is beyond all of them.
 constexpr u64 lowest = 16u << 20, highest = 3ull << 30;
@@ -47,19 +47,30 @@ void consider(Range& best, u64 begin, u64 end)
     if (range.size() > best.size()) best = range;
 }
 
+// The PVH structure knows itself; EAX does not tell, since qboot enters both kinds with multiboot's number in it.
+const HvmStartInfo* pvh(u64 loader_info)
+{
+    const auto* info = reinterpret_cast<const HvmStartInfo*>(loader_info);
+    return info->magic == pvh_magic ? info : nullptr;
+}
+
+const MultibootInfo* multiboot(u32 loader_magic, u64 loader_info)
+{
+    return loader_magic == multiboot_loader && !pvh(loader_info)
+               ? reinterpret_cast<const MultibootInfo*>(loader_info) : nullptr;
+}
+
 } // namespace
 
 Range free_memory(u32 loader_magic, u64 loader_info)
 {
     Range best;
-    // The PVH structure knows itself; EAX does not tell, since qboot enters both kinds with multiboot's number in it.
-    if (const auto& start = *reinterpret_cast<const HvmStartInfo*>(loader_info);
-        start.magic == pvh_magic && start.version >= 1) {
-        const auto* entries = reinterpret_cast<const HvmMemmapEntry*>(start.memmap);
-        for (u32 i = 0; i < start.memmap_entries; ++i)
+    if (const HvmStartInfo* start = pvh(loader_info); start && start->version >= 1) {
+        const auto* entries = reinterpret_cast<const HvmMemmapEntry*>(start->memmap);
+        for (u32 i = 0; i < start->memmap_entries; ++i)
             if (entries[i].type == ram) consider(best, entries[i].address, entries[i].address + entries[i].size);
-    } else if (loader_magic == multiboot_loader) {
-        const auto& info = *reinterpret_cast<const MultibootInfo*>(loader_info);
+    } else if (const MultibootInfo* found = multiboot(loader_magic, loader_info)) {
+        const MultibootInfo& info = *found;
         if (info.flags & mmap_is_valid) {
             for (u64 at = info.mmap_addr; at < u64(info.mmap_addr) + info.mmap_length;) {
                 const auto& entry = *reinterpret_cast<const MultibootMmapEntry*>(at);
@@ -71,6 +82,22 @@ Range free_memory(u32 loader_magic, u64 loader_info)
         }
     }
     return best;
+}
+
+bool is_asked_for(const char* text, u32 loader_magic, u64 loader_info)
+{
+    const char* line = "";
+    if (const HvmStartInfo* start = pvh(loader_info)) {
+        if (start->cmdline) line = reinterpret_cast<const char*>(start->cmdline);
+    } else if (const MultibootInfo* info = multiboot(loader_magic, loader_info)) {
+        if (info->flags & cmdline_is_valid) line = reinterpret_cast<const char*>(u64(info->cmdline));
+    }
+    for (; *line; ++line) {
+        unsigned same = 0;
+        while (text[same] && line[same] == text[same]) ++same;
+        if (!text[same]) return true;
+    }
+    return false;
 }
 
 } // namespace exitbench

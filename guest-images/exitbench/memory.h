@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The RAM that nobody has touched, as the loader's memory map tells it.
+// What the loader tells: the RAM that nobody has touched, and words on the command line.
 #pragma once
 
 #include "x86.h"
@@ -13,5 +13,8 @@ struct Range {
 
 // The largest range of RAM below 3 GiB and above this image; empty when the loader gave no map.
 Range free_memory(u32 loader_magic, u64 loader_info);
+
+// Whether the command line contains this text.
+bool is_asked_for(const char* text, u32 loader_magic, u64 loader_info);
 
 } // namespace exitbench
