@@ -43,6 +43,7 @@ Result<MachineConfig> machine_config(const Options& o) {
     c.max_ticks = o.number("run.max_ticks");
     c.timeout_ms = o.number("run.timeout");
     c.hash_interval = o.number("run.hash_interval");
+    c.realtime = o.flag("run.realtime");
     return c;
 }
 

@@ -30,6 +30,7 @@ struct MachineConfig {
     u64 max_ticks = 0;
     u64 timeout_ms = 0;
     u64 hash_interval = 0;
+    bool realtime = false;
 };
 Result<MachineConfig> machine_config(const Options& options);
 
@@ -90,6 +91,7 @@ private:
     void schedule_mark();
     void reach_mark();
     void idle();
+    void pace(Time idle_time);
     bool nothing_else_pending();
 
     Poll poll_event_{*this};
@@ -100,6 +102,7 @@ private:
     std::chrono::steady_clock::time_point started_{};
     Time halted_since_ = never;
     u64 halted_ticks_ = 0;
+    double idle_debt_ = 0;       // seconds of idle guest time that the host has not waited
 };
 
 /// Lays tables and kernel and puts the processor at its entry.

@@ -89,6 +89,9 @@ constexpr OptionRow rows[] = {
      .help = "Retired instructions after which the run ends with status 124; unlike run.timeout the same on every "
              "host. 0: none.",
      .unit = "ticks"},
+    {.key = "run.realtime", .type = OptionType::boolean, .default_text = "false",
+     .help = "An idle guest waits for the host's clock, for work at the keyboard. The run is the same, but for the "
+             "moments at which keys arrive."},
     {.key = "run.hash_interval", .type = OptionType::integer, .default_text = "0",
      .help = "Ticks between entries of the state-hash trail in the JSON report. 0: only the final hash.",
      .unit = "ticks"},

@@ -74,8 +74,20 @@ void Machine::Parts::idle() {
             return;
         }
     }
+    if (config.realtime) pace(events.next() - cpu.now());
     cpu.skip_to(events.next());
     events.run(cpu.now());
+}
+
+void Machine::Parts::pace(Time idle_time) {
+    constexpr double least = 0.02;
+    idle_debt_ += static_cast<double>(idle_time) / static_cast<double>(config.master_hz);
+    while (idle_debt_ > least) {
+        const Clock::time_point before = Clock::now();
+        if (!host.wait_for_input()) idle_debt_ = 0;
+        idle_debt_ -= std::chrono::duration<double>(Clock::now() - before).count();
+        if (host.quit_requested()) return;
+    }
 }
 
 /// Whether the queue holds nothing but the machine's own events.
