@@ -45,14 +45,21 @@ unpack_packages() {
     local dir=$1 store=$images/out/packages file
     shift
     mkdir -p "$dir" "$store"
-    while read -r file; do
-        [[ -s $store/$file ]] && continue
-        (cd "$store" && apt-get download -o APT::Sandbox::User=root "$@" >/dev/null) ||
-            die "could not fetch the Debian packages $*: check the network and /etc/apt/sources.list"
-    done < <(package_files "$@")
+    # lists older than the archive name files that are gone
+    fetch_packages "$@" || { as_root apt-get update -qq </dev/null && fetch_packages "$@"; } ||
+        die "could not fetch the Debian packages $*: check the network and /etc/apt/sources.list"
     while read -r file; do
         dpkg-deb -x "$store/$file" "$dir"
         echo "${file%.deb}" >> "$out/versions.txt"
+    done < <(package_files "$@")
+}
+
+fetch_packages() {
+    local file
+    while read -r file; do
+        [[ -s $images/out/packages/$file ]] && continue
+        (cd "$images/out/packages" && apt-get download -o APT::Sandbox::User=root "$@" >/dev/null)
+        return
     done < <(package_files "$@")
 }
 
