@@ -10,7 +10,6 @@
 namespace droste::vector_moves {
 
 template <unsigned bytes> using Datum = std::array<u64, bytes / 8>;
-using Q = u64;
 
 enum class Align : bool { any, natural };
 
@@ -113,6 +112,17 @@ template <Domain domain, class T> Outcome to_gpr(Cpu& cpu, const Insn& in) {
     if (blocked<domain>(cpu)) [[unlikely]] return raise_blocked(cpu, domain);
     cpu.gpr[in.rm] = static_cast<T>(cpu.vec[in.reg].q[0]);
     return Outcome::next;
+}
+
+/// MOVD and MOVQ are one row; the body goes by REX.W.
+consteval std::array<Code, 4> by_w(Code w0, Code w1) { return {w0, w0, w0, w1}; }
+template <Domain d> consteval Bodies movd_load() {
+    return {by_w(code<from_gpr<d, u32>>(), code<from_gpr<d, u64>>()),
+            by_w(code<load_low<d, u32>>(), code<load_low<d, u64>>())};
+}
+template <Domain d> consteval Bodies movd_store() {
+    return {by_w(code<to_gpr<d, u32>>(), code<to_gpr<d, u64>>()),
+            by_w(code<store_low<d, u32>>(), code<store_low<d, u64>>())};
 }
 
 /// MOVLPS, MOVLPD, MOVHPS, MOVHPD from memory: one half of the low 128 bits. VEX: the other half from vvvv.
