@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the devices under test are connected to: a settable clock, recorded wires, pins, output and platform requests.
 #pragma once
+#include <algorithm>
+#include <array>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -9,6 +12,8 @@
 #include "base/host_output.h"
 #include "base/interrupt_controller.h"
 #include "base/interrupt_line.h"
+#include "devices/dma_memory.h"
+#include "devices/reset/reset.h"
 
 namespace droste::test {
 
@@ -70,5 +75,36 @@ public:
     unsigned power_offs = 0, resets = 0;
     std::vector<u32> exits;
 };
+
+class A20 final : public A20Gate {
+public:
+    void set_a20(bool open) override { open_ = open; }
+    bool a20() const override { return open_; }
+
+private:
+    bool open_ = true;
+};
+
+class Memory final : public DmaMemory {
+public:
+    explicit Memory(std::size_t size = 64 * 1024) : bytes(size) {}
+    bool read(MachinePhys from, void* data, std::size_t size) override {
+        if (from.value > bytes.size() || size > bytes.size() - from.value) return false;
+        std::copy_n(bytes.data() + from.value, size, static_cast<u8*>(data));
+        return true;
+    }
+    bool write(MachinePhys to, const void* data, std::size_t size) override {
+        if (to.value > bytes.size() || size > bytes.size() - to.value) return false;
+        std::copy_n(static_cast<const u8*>(data), size, bytes.data() + to.value);
+        return true;
+    }
+    std::vector<u8> bytes;
+};
+
+template <class Part> std::vector<u8> save(Part& part) {
+    SaveArchive archive;
+    part.visit(archive);
+    return archive.data;
+}
 
 }  // namespace droste::test

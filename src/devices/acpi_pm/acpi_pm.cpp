@@ -11,7 +11,7 @@ constexpr u64 enables = tmr | gbl | pwrbtn | slpbtn | rtc;
 constexpr u64 sci_en = 1u << 0, gbl_rls = 1u << 2, slp_en = 1u << 13;
 }  // namespace
 
-AcpiPm::AcpiPm(const AcpiPmConfig& config, EventQueue& queue, const TimeSource& time, InterruptLine sci,
+AcpiPm::AcpiPm(AcpiPmConfig config, EventQueue& queue, const TimeSource& time, InterruptLine sci,
                PlatformControl& platform)
     : config_(config), queue_(queue), time_(time), clock_{clock_hz, time.master_hz()}, sci_(sci),
       platform_(platform) {}

@@ -23,7 +23,7 @@ class AcpiPm final : public Device {
 public:
     static constexpr u64 clock_hz = 3'579'545;
     static constexpr u64 range_size = 0x80;
-    AcpiPm(const AcpiPmConfig& config, EventQueue& queue, const TimeSource& time, InterruptLine sci,
+    AcpiPm(AcpiPmConfig config, EventQueue& queue, const TimeSource& time, InterruptLine sci,
            PlatformControl& platform);
 
     const char* name() const override { return "acpi_pm"; }

@@ -13,7 +13,7 @@ constexpr u64 conf_level = 1u << 1, conf_enable = 1u << 2, conf_periodic = 1u <<
 constexpr u64 timers_base = 0x100, timer_stride = 0x20;
 }  // namespace
 
-Hpet::Hpet(const HpetConfig& config, EventQueue& queue, const TimeSource& time, InterruptSink& gsi,
+Hpet::Hpet(HpetConfig config, EventQueue& queue, const TimeSource& time, InterruptSink& gsi,
            InterruptLine irq0, InterruptLine irq8)
     : config_(config), queue_(queue), time_(time), clock_{config.hz, time.master_hz()}, gsi_(gsi), irq0_(irq0),
       irq8_(irq8), timers_{Timer(*this), Timer(*this), Timer(*this)} {

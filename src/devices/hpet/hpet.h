@@ -24,7 +24,7 @@ public:
     enum Pin : unsigned { pit_input, rtc_input };
 
     /// `gsi` has one pin for each I/O APIC input.
-    Hpet(const HpetConfig& config, EventQueue& queue, const TimeSource& time, InterruptSink& gsi,
+    Hpet(HpetConfig config, EventQueue& queue, const TimeSource& time, InterruptSink& gsi,
          InterruptLine irq0, InterruptLine irq8);
 
     const char* name() const override { return "hpet"; }

@@ -18,7 +18,7 @@ public:
     unsigned room() const { return size - count_; }
     void push(u8 byte);
     u8 pop();
-    void clear() { head_ = count_ = 0; }
+    void clear() { *this = Ps2Queue{}; }
     void visit(Archive& archive);
 
 private:

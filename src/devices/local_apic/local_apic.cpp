@@ -13,7 +13,7 @@ constexpr u32 lvt_level_triggered = 1u << 15;
 DeliveryMode mode_of(u32 lvt) { return static_cast<DeliveryMode>(bits(lvt, 10, 8)); }
 }  // namespace
 
-LocalApic::LocalApic(const LocalApicConfig& config, ApicBus& bus, EventQueue& queue, const TimeSource& time,
+LocalApic::LocalApic(LocalApicConfig config, ApicBus& bus, EventQueue& queue, const TimeSource& time,
                      CpuPins& pins)
     : config_(config), bus_(bus), pins_(pins), timer_(queue, time, config.bus_hz, *this) {
     bus.attach(*this);

@@ -48,7 +48,7 @@ class LocalApic final : public InterruptController,
 public:
     enum Pin : unsigned { lint0, lint1, thermal_sensor, performance_counter, corrected_machine_check };
 
-    LocalApic(const LocalApicConfig& config, ApicBus& bus, EventQueue& queue, const TimeSource& time, CpuPins& pins);
+    LocalApic(LocalApicConfig config, ApicBus& bus, EventQueue& queue, const TimeSource& time, CpuPins& pins);
 
     // InterruptController
     bool interrupt_pending() const override { return pending_; }

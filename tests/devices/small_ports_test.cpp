@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reset registers, debug ports, passive wiring, and the register table's rules.
+#include <gtest/gtest.h>
+
+#include "devices/debug/debug.h"
+#include "devices/register_file.h"
+#include "devices/reset/reset.h"
+#include "devices/wiring.h"
+#include "fakes.h"
+
+namespace droste::test {
+namespace {
+
+TEST(ResetControl, ARisingBitResets) {
+    Platform platform;
+    ResetControl r(platform);
+    r.write(0, Width::byte, 0x02);
+    EXPECT_EQ(platform.resets, 0u);
+    r.write(0, Width::byte, 0x06);
+    EXPECT_EQ(platform.resets, 1u);
+    EXPECT_EQ(r.read(0, Width::byte), 0x06u);
+    r.write(0, Width::byte, 0x06);
+    EXPECT_EQ(platform.resets, 1u);
+}
+
+TEST(SystemControlA, A20AndReset) {
+    Platform platform;
+    A20 a20;
+    SystemControlA p(platform, a20);
+    p.write(0, Width::byte, 0x00);
+    EXPECT_FALSE(a20.a20());
+    p.write(0, Width::byte, 0x02);
+    EXPECT_TRUE(a20.a20());
+    EXPECT_EQ(p.read(0, Width::byte), 0x02u);
+    EXPECT_EQ(platform.resets, 0u);
+    p.write(0, Width::byte, 0x03);
+    EXPECT_EQ(platform.resets, 1u);
+}
+
+TEST(DebugPorts, ExitConsolePost) {
+    Platform platform;
+    Text text;
+    DebugExit exit(platform);
+    exit.write(0, Width::dword, 0x1'2345'6789);
+    exit.write(1, Width::byte, 9);
+    EXPECT_EQ(platform.exits, std::vector<u32>{0x2345'6789});
+    DebugConsole console(text);
+    EXPECT_EQ(console.read(0, Width::byte), 0xE9u);
+    console.write(0, Width::byte, 'o');
+    console.write(0, Width::byte, 'k');
+    EXPECT_EQ(text.text, "ok");
+    PostCodes post;
+    post.write(0, Width::byte, 0xAB);
+    EXPECT_EQ(post.last(), 0xAB);
+}
+
+TEST(Wiring, FanOutAndOr) {
+    Wires a, b;
+    InterruptFanout fan;
+    fan.connect(0, a.line(0));
+    fan.connect(0, b.line(2));
+    fan.connect(1, a.line(1));
+    fan.set_level(0, true);
+    EXPECT_TRUE(a.level(0) && b.level(2) && !a.level(1));
+    InterruptOr either(a.line(5));
+    either.set_level(0, true);
+    either.set_level(1, true);
+    either.set_level(0, false);
+    EXPECT_TRUE(a.level(5));
+    either.set_level(1, false);
+    EXPECT_FALSE(a.level(5));
+}
+
+struct Part {
+    u64 plain = 0, flags = 0, low = 0, banked = 0;
+    std::string told;
+    u64 seen(u64 stored) { return stored + 1; }
+    void changed(u64 before, u64 after) { told += std::to_string(before) + ">" + std::to_string(after) + " "; }
+};
+constexpr Reg<Part> rows[] = {
+    {.offset = 0, .width = Width::dword, .name = "PLAIN", .stored = &Part::plain, .reset = 0x1122'3344, .mask = 0xFFFF'00FF},
+    {.offset = 4, .width = Width::word, .name = "FLAGS", .on = On::w1c, .stored = &Part::flags, .reset = 0xFF, .mask = 0x0F},
+    {.offset = 6, .width = Width::byte, .name = "LOW", .stored = &Part::low, .mask = 0xFF, .wrote = &Part::changed},
+    {.offset = 7, .width = Width::byte, .name = "SEEN", .on = On::ro, .reading = &Part::seen, .bank = 0},
+    {.offset = 7, .width = Width::byte, .name = "BANKED", .stored = &Part::banked, .mask = 0xFF, .bank = 1},
+};
+
+TEST(RegisterFile, TheTableDecides) {
+    const RegisterFile<Part> file{rows, 0xFF};
+    Part p;
+    file.reset(p);
+    EXPECT_EQ(file.read(p, 0, Width::dword), 0x1122'3344u);
+    EXPECT_EQ(file.read(p, 1, Width::word), 0x2233u);
+    file.write(p, 0, Width::dword, 0);
+    EXPECT_EQ(p.plain, 0x3300u) << "only bits of the mask";
+    file.write(p, 3, Width::byte, 0xAA);
+    EXPECT_EQ(p.plain, 0xAA00'3300u);
+    file.write(p, 4, Width::word, 0xFFF3);
+    EXPECT_EQ(p.flags, 0xFCu);
+    file.write(p, 6, Width::byte, 7);
+    file.write(p, 6, Width::byte, 8);
+    EXPECT_EQ(p.told, "0>7 7>8 ");
+    EXPECT_EQ(file.read(p, 7, Width::byte), 1u);
+    file.write(p, 7, Width::byte, 5, 1);
+    EXPECT_EQ(file.read(p, 7, Width::byte, 1), 5u);
+    EXPECT_EQ(file.read(p, 0, Width::qword), 0x01'08'00FC'AA00'3300u) << "registers side by side";
+    EXPECT_EQ(file.read(p, 8, Width::word), 0xFFFFu) << "a hole";
+    EXPECT_STREQ(file.name_at(5), "FLAGS");
+}
+
+}  // namespace
+}  // namespace droste::test
