@@ -70,6 +70,26 @@ void apply(Cpu& cpu, const EntryState& e) {
     cpu.context_changed();
 }
 
+/// The memory types that firmware would have set: write-back RAM, uncached device ranges. Kernels switch PAT off on a
+/// machine whose MTRRs are disabled.
+void set_memory_types(Cpu& cpu) {
+    constexpr u32 mtrr_def_type = 0x2FF, mtrr_physbase0 = 0x200, mtrr_fix64k_00000 = 0x250, mtrr_fix16k_80000 = 0x258,
+                  mtrr_fix16k_a0000 = 0x259, mtrr_fix4k_c0000 = 0x268, mtrr_fix4k_f8000 = 0x26F;
+    constexpr u64 all_write_back = 0x0606'0606'0606'0606, enabled_fixed_write_back = 0xC06, valid = 0x800, uncached = 0;
+    const auto set = [&](u32 index, u64 value) {
+        const bool done = cpu.msrs->write(cpu, index, value);
+        ASSERT(done);
+    };
+    set(mtrr_fix64k_00000, all_write_back);
+    set(mtrr_fix16k_80000, all_write_back);
+    set(mtrr_fix16k_a0000, uncached);
+    for (u32 i = mtrr_fix4k_c0000; i <= mtrr_fix4k_f8000; ++i) set(i, all_write_back);
+    const u64 width = (1ull << cpu.model.maxphyaddr) - 1;
+    set(mtrr_physbase0, board::pci_hole | uncached);
+    set(mtrr_physbase0 + 1, (~(board::four_gib - board::pci_hole - 1) & width) | valid);
+    set(mtrr_def_type, enabled_fixed_write_back);
+}
+
 }  // namespace
 
 Result<BootRequest> boot_request(const Options& options) {
@@ -116,6 +136,7 @@ Status load_into(Machine::Parts& parts, const BootRequest& given) {
     Result<EntryState> entry = load_kernel(request, memory);
     if (!entry) return entry.error();
     parts.board.prepare_without_firmware();
+    set_memory_types(parts.cpu);
     apply(parts.cpu, *entry);
     return {};
 }

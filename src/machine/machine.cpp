@@ -7,17 +7,44 @@
 #include <filesystem>
 #include <new>
 
+#include "machine/levels_report.h"
 #include "machine/loader/loader.h"
 #include "machine/machine_parts.h"
 #include "machine/timing_table.h"
 
 namespace droste {
 
+namespace {
+
+/// The words of a list such as "+ept, -vmcs_shadowing".
+std::vector<std::string> words(std::string_view text) {
+    std::vector<std::string> out;
+    for (std::size_t at = 0; (at = text.find_first_not_of(", ", at)) != std::string_view::npos;) {
+        const std::size_t end = std::min(text.find_first_of(", ", at), text.size());
+        out.emplace_back(text.substr(at, end - at));
+        at = end;
+    }
+    return out;
+}
+
+std::vector<RowSpan> instruction_tables() {
+    std::vector<RowSpan> tables = cpu_instruction_tables();
+    tables.push_back(vmx_instruction_rows());
+    return tables;
+}
+
+}  // namespace
+
 Result<MachineConfig> machine_config(const Options& o) {
     MachineConfig c;
-    Result<CpuModel> model = make_cpu_model(o.text("cpu.model"), {o.flag("cpu.hypervisor_bit") ? "+hypervisor" : ""});
-    if (!model) return Error{fmt::format("cpu.model ({}): {}", o.origin("cpu.model"), model.error().text)};
+    Result<CpuModel> model = make_cpu_model(o.text("cpu.model"), words(o.text("cpu.features")));
+    if (!model)
+        return Error{fmt::format("cpu.model ({}), cpu.features ({}): {}", o.origin("cpu.model"), o.origin("cpu.features"),
+                                 model.error().text)};
     c.model = std::move(*model);
+    Result<VmxCapabilities> vmx = make_vmx_capabilities(c.model, words(o.text("vmx.capabilities")));
+    if (!vmx) return Error{fmt::format("vmx.capabilities ({}): {}", o.origin("vmx.capabilities"), vmx.error().text)};
+    c.vmx = std::move(*vmx);
     c.master_hz = o.number("clock.tsc_hz");
     c.model.tsc_hz = c.master_hz;
     c.model.crystal_hz = o.number("clock.bus_hz");
@@ -53,7 +80,8 @@ Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsol
       host(the_host),
       memory(config.memory_bytes, mmio),
       apic_window(mmio),
-      isa(cpu_instruction_tables()),
+      isa(instruction_tables()),
+      msrs({cpu_msr_rows(), Vmx::msr_rows()}),
       cpu({.memory = memory,
            .ports = ports,
            .interrupts = apic_window,
@@ -62,6 +90,8 @@ Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsol
            .model = config.model,
            .master_hz = config.master_hz,
            .clock_follows_cycles = config.clock_follows_cycles}),
+      vmx(cpu, config.vmx),
+      levels(cpu),
       console(the_host),
       board(config.board, {.events = events,
                            .time = cpu,
@@ -73,6 +103,8 @@ Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsol
                            .apic_window = apic_window,
                            .platform = *this,
                            .console = console}) {
+    cpu.msrs = &msrs;
+    vmx.add_observer(levels);
     cpu.costs = config.costs;
     cpu.rng_state = config.rdrand_seed;
     constexpr u64 locked_with_vmx = 5;
@@ -143,6 +175,9 @@ RunSummary Machine::summary() const {
     s.walks = p.cpu.mmu.counters.walks;
     s.walk_references = p.cpu.mmu.counters.references;
     s.ept_references = p.cpu.mmu.counters.ept_references;
+    s.levels_json = levels_json(p.levels);
+    s.levels_table = levels_table(p.levels);
+    s.last_exits = recent_exits(p.levels);
     return s;
 }
 

@@ -9,17 +9,21 @@
 #include "base/host_output.h"
 #include "cpu/cpu.h"
 #include "cpu/decode/decoder.h"
+#include "cpu/msr.h"
 #include "machine/apic_window.h"
 #include "machine/board.h"
 #include "machine/console.h"
 #include "machine/machine.h"
 #include "mmu/physical_memory.h"
+#include "nested/level_observer.h"
+#include "vmx/vmx.h"
 
 namespace droste {
 
 /// All that the options say about a machine, checked.
 struct MachineConfig {
     CpuModel model;
+    VmxCapabilities vmx;
     CostTable costs;
     BoardConfig board;
     u64 memory_bytes = 0;
@@ -57,7 +61,10 @@ struct Machine::Parts final : PlatformControl {
     PhysicalMemory memory;
     ApicWindow apic_window;
     Isa isa;
+    MsrTable msrs;
     Cpu cpu;
+    Vmx vmx;
+    LevelObserver levels;
     Console console;
     Board board;
 
@@ -90,6 +97,7 @@ private:
     void feed_serial();
     void schedule_mark();
     void reach_mark();
+    void shut_down();
     void idle();
     void pace(Time idle_time);
     bool nothing_else_pending();

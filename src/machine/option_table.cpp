@@ -22,9 +22,9 @@ constexpr OptionRow rows[] = {
      .choices = "skylake-sp|icelake-sp|max"},
     {.key = "cpu.count", .type = OptionType::integer, .default_text = "1",
      .help = "Number of virtual processors. One for now.", .unit = "processors", .min = 1, .max = 1},
-    {.key = "cpu.hypervisor_bit", .type = OptionType::boolean, .default_text = "false",
-     .help = "CPUID.1:ECX[31]. Real hardware has it clear; set, kernels skip errata checks and may choose "
-             "paravirtual paths."},
+    {.key = "cpu.features", .type = OptionType::text, .default_text = "",
+     .help = "Features switched on and off against the model, for instance \"-avx2, +hypervisor\". Names are those of "
+             "CPUID."},
     {.key = "engine", .type = OptionType::choice, .default_text = "interpreter",
      .help = "What executes instructions. All engines give the same run.", .choices = "interpreter"},
 
@@ -74,6 +74,9 @@ constexpr OptionRow rows[] = {
      .help = "IA32_FEATURE_CONTROL at reset. `unlocked`: 0, the first kernel sets it. `locked`: 5, as firmware "
              "leaves it.",
      .choices = "unlocked|locked"},
+    {.key = "vmx.capabilities", .type = OptionType::text, .default_text = "",
+     .help = "VMX capabilities switched on and off against the model, for instance \"-vmcs_shadowing, -enable_ept\". What "
+             "depends on a removed one goes with it."},
     {.key = "routing.design", .type = OptionType::choice, .default_text = "sdm",
      .help = "Which level receives a VM exit. `sdm`: always root, the shipped architecture.", .choices = "sdm"},
 

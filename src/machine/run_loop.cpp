@@ -46,13 +46,19 @@ void Machine::Parts::run(u64 stop_at) {
             case Stop::deadline: events.run(cpu.now()); break;
             case Stop::halted: idle(); break;
             case Stop::requested: break;
-            case Stop::shutdown:
-                finish(EndKind::triple_fault, fmt::format("triple fault: the processor shut down at RIP {:#x}, tick {}",
-                                                          cpu.rip, cpu.ticks()));
-                break;
+            case Stop::shutdown: shut_down(); break;
         }
     }
     host_seconds = std::chrono::duration<double>(Clock::now() - started_).count();
+}
+
+void Machine::Parts::shut_down() {
+    if (const VmxAbort why = vmx.last_abort(); why != VmxAbort::none)
+        finish(EndKind::vmx_abort, fmt::format("VMX abort {} (SDM \"VMX Aborts\") at tick {}", static_cast<u32>(why),
+                                               cpu.ticks()));
+    else
+        finish(EndKind::triple_fault, fmt::format("triple fault: the processor shut down at RIP {:#x}, tick {}", cpu.rip,
+                                                  cpu.ticks()));
 }
 
 void Machine::Parts::idle() {
@@ -118,7 +124,7 @@ void Machine::Parts::poll(Time now) {
     host.progress({.ticks = cpu.ticks(),
                    .cycles = cpu.cycles(),
                    .guest_ns = static_cast<u64>(u128(now) * 1'000'000'000 / config.master_hz),
-                   .level = 0});
+                   .level = static_cast<int>(levels.first_seen().size()) - 1});
 }
 
 void Machine::Parts::feed_serial() {
@@ -161,6 +167,7 @@ void Machine::Parts::reach_mark() {
 u64 Machine::Parts::state_hash() {
     HashArchive archive;
     cpu.visit_all(archive);
+    vmx.visit(archive);
     board.visit(archive);
     memory.visit(archive);
     return archive.value();
