@@ -69,9 +69,12 @@ u8 abridged_tag_word(u16 tags) {
     return static_cast<u8>(ftw);
 }
 
-void write_environment(const FxArea& fx, Image& i) {
+/// Whether FCS and FDS are kept at all; then they are bits 47:32 of the pointers, as in FXSAVE without REX.W.
+bool has_segments(const Cpu& cpu) { return !cpu.has(Feature::fcs_fds_deprecated); }
+
+void write_environment(const FxArea& fx, Image& i, bool segments) {
     const u32 fip = static_cast<u32>(fx.fip), fdp = static_cast<u32>(fx.fdp);
-    const u32 fcs = static_cast<u16>(fx.fip >> 32), fds = static_cast<u16>(fx.fdp >> 32);
+    const u32 fcs = segments ? static_cast<u16>(fx.fip >> 32) : 0, fds = segments ? static_cast<u16>(fx.fdp >> 32) : 0;
     // The unused upper halves of the 32-bit layouts read as ones.
     i.put(0, fx.fcw, 0xFFFF);
     i.put(1, fx.fsw, 0xFFFF);
@@ -91,15 +94,15 @@ void write_environment(const FxArea& fx, Image& i) {
     i.put(6, (linear_dp >> 16 & high_mask) << 12);
 }
 
-void read_environment(const Image& i, FxArea& fx, bool keep_segments) {
+void read_environment(const Image& i, FxArea& fx, bool segments) {
     fx.fcw = static_cast<u16>(i.get(0));
     fx.fsw = static_cast<u16>(i.get(1));
     fx.ftw = abridged_tag_word(static_cast<u16>(i.get(2)));
     if (!i.real) {
         fx.fip = i.get(3);
         fx.fdp = i.get(5);
-        if (i.wide) fx.fop = static_cast<u16>(i.get(4) >> 16);
-        if (keep_segments) {
+        fx.fop = i.wide ? static_cast<u16>(i.get(4) >> 16) : u16{0};  // the 16-bit layout has no opcode
+        if (segments) {
             fx.fip |= u64(i.get(4) & 0xFFFF) << 32;
             fx.fdp |= u64(i.get(6) & 0xFFFF) << 32;
         }
@@ -143,7 +146,7 @@ Outcome fldenv(Cpu& cpu, const Insn& in) {
     if (!load_image(cpu, in, i, i.environment_bytes())) return cpu.failed();
     // The registers keep their physical places while TOP moves.
     const unsigned before = x87_top(cpu.fx);
-    read_environment(i, cpu.fx, !cpu.has(Feature::fcs_fds_deprecated));
+    read_environment(i, cpu.fx, has_segments(cpu));
     const unsigned shift = (x87_top(cpu.fx) - before) & 7;
     std::rotate(cpu.fx.st.begin(), cpu.fx.st.begin() + shift, cpu.fx.st.end());
     return Outcome::next;
@@ -152,7 +155,7 @@ Outcome fldenv(Cpu& cpu, const Insn& in) {
 Outcome fnstenv(Cpu& cpu, const Insn& in) {
     if (x87_blocked(cpu)) return raise_blocked(cpu, Domain::x87);
     Image i = image_for(cpu, in);
-    write_environment(cpu.fx, i);
+    write_environment(cpu.fx, i, has_segments(cpu));
     if (!store_image(cpu, in, i, i.environment_bytes())) return cpu.failed();
     cpu.fx.fcw |= 0x3F;
     cpu.fx.fsw = x87_status_word(cpu.fx.fsw, cpu.fx.fcw);
@@ -165,7 +168,7 @@ Outcome frstor(Cpu& cpu, const Insn& in) {
     Image i = image_for(cpu, in);
     const unsigned environment = i.environment_bytes();
     if (!load_image(cpu, in, i, environment + register_bytes)) return cpu.failed();
-    read_environment(i, cpu.fx, !cpu.has(Feature::fcs_fds_deprecated));
+    read_environment(i, cpu.fx, has_segments(cpu));
     for (unsigned n = 0; n < 8; ++n) {
         cpu.fx.st[n] = {};
         std::copy_n(i.bytes.begin() + environment + 10 * n, 10, cpu.fx.st[n].begin());
@@ -177,7 +180,7 @@ Outcome fnsave(Cpu& cpu, const Insn& in) {
     if (x87_blocked(cpu)) return raise_blocked(cpu, Domain::x87);
     Image i = image_for(cpu, in);
     const unsigned environment = i.environment_bytes();
-    write_environment(cpu.fx, i);
+    write_environment(cpu.fx, i, has_segments(cpu));
     for (unsigned n = 0; n < 8; ++n)
         std::copy_n(cpu.fx.st[n].begin(), 10, i.bytes.begin() + environment + 10 * n);
     if (!store_image(cpu, in, i, environment + register_bytes)) return cpu.failed();
