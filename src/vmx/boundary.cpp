@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between instructions of the guest: trap-like exits, windows, interrupts (SDM "Priority Among Concurrent Events").
+#include "vmx/interruption.h"
+#include "vmx/vmx.h"
+
+namespace droste {
+
+namespace {
+
+constexpr u32 sti_or_mov_ss = interruptibility_bits::sti | interruptibility_bits::mov_ss;
+
+ExitEvent event(const ExitRow* row, u64 qualification = 0) {
+    ExitEvent e;
+    e.row = row;
+    e.qualification = qualification;
+    e.ends_vectoring = true;
+    return e;
+}
+
+}  // namespace
+
+// SDM "Monitor Trap Flag": due after VM entry with injection, and after each instruction or delivered event.
+bool Vmx::monitor_trap_due() {
+    if (!mtf_.armed) return false;
+    const bool first = mtf_.fresh;
+    mtf_.fresh = false;
+    const u64 now = cpu_.now();
+    if (mtf_.due) return true;
+    if (first) {
+        mtf_.from = now;
+        return false;
+    }
+    return now != mtf_.from;  // else the run loop was left and entered again, and nothing was executed
+}
+
+bool Vmx::before_debug_traps() {
+    if (pending_exit_.present) {
+        pending_exit_.present = false;
+        exit(event(exit_row(pending_exit_.reason), pending_exit_.qualification));
+        return true;
+    }
+    if (monitor_trap_due()) {
+        exit(event("monitor_trap_flag"_exit));
+        return true;
+    }
+    return false;
+}
+
+bool Vmx::external_interrupt() {
+    if (controls_.has("process_posted_interrupts"_vmx)) {
+        const u8 vector = cpu_.interrupts.acknowledge();
+        if (vector == (get("posted_interrupt_notification_vector"_f) & 0xFF)) {
+            apic_.process_posted_interrupts();
+            return false;
+        }
+        ExitEvent e = event("external_interrupt"_exit);
+        e.interruption_information = interruption::word(interruption::external, vector);
+        exit(e);
+        return true;
+    }
+    ExitEvent e = event("external_interrupt"_exit);
+    if (controls_.has("acknowledge_interrupt_on_exit"_vmx))
+        e.interruption_information = interruption::word(interruption::external, cpu_.interrupts.acknowledge());
+    exit(e);
+    return true;
+}
+
+bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
+    const Activity activity = cpu_.activity;
+    if (activity == Activity::wait_for_sipi) return false;
+    const u32 blocking = cpu_.interruptibility;
+    const Controls& c = controls_;
+    if (timer_.expired()) {
+        exit(event("vmx_preemption_timer_expired"_exit));
+        return true;
+    }
+    const bool nmi_blocked = (blocking & (interruptibility_bits::nmi | sti_or_mov_ss)) != 0;
+    if (c.has("nmi_window_exiting"_vmx) && !nmi_blocked) {
+        exit(event("nmi_window"_exit));
+        return true;
+    }
+    // With virtual NMIs, blocking by NMI is the guest's affair and does not hold back a real one.
+    const bool real_nmi_blocked =
+        (blocking & sti_or_mov_ss) != 0 || (!c.has("virtual_nmis"_vmx) && (blocking & interruptibility_bits::nmi));
+    if (nmi_pending && c.has("nmi_exiting"_vmx) && !real_nmi_blocked) {
+        cpu_.nmi_pending = false;
+        ExitEvent e = event("exception_or_nmi"_exit);
+        e.interruption_information = interruption::word(interruption::nmi, 2);
+        exit(e);
+        return true;
+    }
+    if (activity == Activity::shutdown) return false;
+    const bool open = (cpu_.rflags & rflags_bits::if_) != 0 && (blocking & sti_or_mov_ss) == 0;
+    if (c.has("interrupt_window_exiting"_vmx) && open) {
+        exit(event("interrupt_window"_exit));
+        return true;
+    }
+    // SDM "External-interrupt exiting": RFLAGS.IF does not matter; blocking by STI and MOV SS does.
+    if (interrupt_pending && c.has("external_interrupt_exiting"_vmx) && (blocking & sti_or_mov_ss) == 0 &&
+        external_interrupt())
+        return true;
+    if (apic_.pending() && open) {
+        if (cpu_.activity != Activity::active) cpu_.charge(CostEvent::hlt_wake);
+        mtf_.due = mtf_.armed;
+        apic_.deliver();
+        return true;
+    }
+    return false;
+}
+
+void Vmx::init_signal() { exit(event("init_signal"_exit)); }
+
+void Vmx::sipi(u8 vector) {
+    if (cpu_.activity == Activity::wait_for_sipi) exit(event("startup_ipi"_exit, vector));
+}
+
+void Vmx::triple_fault() { exit(event("triple_fault"_exit)); }
+
+}  // namespace droste

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// Derives the capability MSRs from the set of capability rows that a CPU model offers.
+#include "vmx/capability_msrs.h"
+
+#include <algorithm>
+
+#include "vmx/vmcs.h"
+
+namespace droste {
+
+namespace {
+
+struct Generation {
+    std::string_view model;  ///< CpuModel::name
+    VmxSince since;
+    u8 timer_rate;           ///< as measured on real parts
+};
+constexpr Generation generations[] = {
+    {"nehalem", VmxSince::nehalem, 5},           {"westmere", VmxSince::westmere, 7},
+    {"sandy-bridge", VmxSince::sandy_bridge, 5}, {"ivy-bridge", VmxSince::ivy_bridge, 5},
+    {"haswell", VmxSince::haswell, 5},           {"broadwell", VmxSince::broadwell, 5},
+    {"skylake-sp", VmxSince::skylake, 7},        {"icelake-sp", VmxSince::icelake, 5},
+};
+constexpr Generation newest{"", VmxSince::icelake, 5};
+
+/// A capability that is of no use, or not legal, without another one.
+struct Dependency {
+    Capability dependent, on;
+};
+constexpr Dependency dependencies[] = {
+    {"virtual_nmis"_vmx, "nmi_exiting"_vmx},
+    {"nmi_window_exiting"_vmx, "virtual_nmis"_vmx},
+    {"save_vmx_preemption_timer_value"_vmx, "activate_vmx_preemption_timer"_vmx},
+    {"unrestricted_guest"_vmx, "enable_ept"_vmx},
+    {"store_efer_lma"_vmx, "unrestricted_guest"_vmx},
+    {"enable_pml"_vmx, "enable_ept"_vmx},
+    {"enable_pml"_vmx, "ept_accessed_and_dirty_flags"_vmx},
+    {"eptp_switching"_vmx, "enable_ept"_vmx},
+    {"enable_vm_functions"_vmx, "eptp_switching"_vmx},
+    {"eptp_switching"_vmx, "enable_vm_functions"_vmx},
+    {"virtualize_apic_accesses"_vmx, "use_tpr_shadow"_vmx},
+    {"virtualize_x2apic_mode"_vmx, "use_tpr_shadow"_vmx},
+    {"apic_register_virtualization"_vmx, "use_tpr_shadow"_vmx},
+    {"virtual_interrupt_delivery"_vmx, "use_tpr_shadow"_vmx},
+    {"process_posted_interrupts"_vmx, "virtual_interrupt_delivery"_vmx},
+    // Software that finds one control of a pair alone takes it for a defect.
+    {"exit_load_ia32_perf_global_ctrl"_vmx, "entry_load_ia32_perf_global_ctrl"_vmx},
+    {"entry_load_ia32_perf_global_ctrl"_vmx, "exit_load_ia32_perf_global_ctrl"_vmx},
+    {"exit_load_ia32_pat"_vmx, "entry_load_ia32_pat"_vmx},
+    {"entry_load_ia32_pat"_vmx, "exit_load_ia32_pat"_vmx},
+    {"exit_load_ia32_efer"_vmx, "entry_load_ia32_efer"_vmx},
+    {"entry_load_ia32_efer"_vmx, "exit_load_ia32_efer"_vmx},
+};
+
+/// A control whose instructions the model lacks is not offered.
+struct FeatureNeed {
+    Capability capability;
+    Feature feature;
+};
+constexpr FeatureNeed feature_needs[] = {
+    {"enable_rdtscp"_vmx, Feature::rdtscp},          {"enable_invpcid"_vmx, Feature::invpcid},
+    {"rdrand_exiting"_vmx, Feature::rdrand},         {"rdseed_exiting"_vmx, Feature::rdseed},
+    {"enable_xsaves_xrstors"_vmx, Feature::xsaves},  {"virtualize_x2apic_mode"_vmx, Feature::x2apic},
+    {"ept_1g_pages"_vmx, Feature::page1gb},
+};
+
+void remove(VmxCapabilities& c, Capability what) { c.supported[static_cast<unsigned>(what.word)] &= ~what.mask(); }
+
+void remove_dependents(VmxCapabilities& c) {
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (const Dependency& d : dependencies)
+            if (c.has(d.dependent) && !c.has(d.on)) {
+                remove(c, d.dependent);
+                changed = true;
+            }
+        u64& ept_vpid = c.supported[static_cast<unsigned>(VmxWord::ept_vpid)];
+        // SDM "VPID and EPT Capabilities": the low half reads 0 without EPT, the high half without VPID.
+        if (!c.has("enable_ept"_vmx)) ept_vpid &= ~0xFFFFFFFFull;
+        if (!c.has("enable_vpid"_vmx)) ept_vpid &= 0xFFFFFFFFull;
+        if (!c.has("activate_secondary_controls"_vmx) &&
+            c.supported[static_cast<unsigned>(VmxWord::secondary)] != 0) {
+            c.supported[static_cast<unsigned>(VmxWord::secondary)] = 0;
+            changed = true;
+        }
+    }
+}
+
+}  // namespace
+
+u32 VmxCapabilities::must_be_one(VmxWord control, bool exact) const {
+    u32 must = default1_bits[static_cast<unsigned>(control)];
+    if (exact && has("true_control_msrs"_vmx))
+        for (const CapabilityRow& row : capability_rows)
+            if (row.word == control && row.default1 && has({row.word, row.bit})) must &= ~(1u << row.bit);
+    return must;
+}
+
+u32 VmxCapabilities::may_be_one(VmxWord control) const {
+    const auto w = static_cast<unsigned>(control);
+    return static_cast<u32>(supported[w]) | default1_bits[w];
+}
+
+Result<VmxCapabilities> make_vmx_capabilities(const CpuModel& model, const std::vector<std::string>& changes) {
+    VmxCapabilities c;
+    const auto found = std::find_if(std::begin(generations), std::end(generations),
+                                    [&](const Generation& g) { return g.model == model.name; });
+    const Generation& generation = found == std::end(generations) ? newest : *found;
+    for (const CapabilityRow& row : capability_rows)
+        if (row.since <= generation.since) c.supported[static_cast<unsigned>(row.word)] |= 1ull << row.bit;
+    for (const FeatureNeed& need : feature_needs)
+        if (!model.features.has(need.feature)) remove(c, need.capability);
+    // Without an enumerated performance monitor there is no IA32_PERF_GLOBAL_CTRL to load.
+    remove(c, "entry_load_ia32_perf_global_ctrl"_vmx);
+    for (const std::string& change : changes) {
+        const bool add = change.starts_with('+');
+        const std::string_view name = std::string_view(change).substr(change.empty() ? 0 : 1);
+        const auto row = std::find_if(capability_rows.begin(), capability_rows.end(),
+                                      [&](const CapabilityRow& r) { return r.name == name; });
+        if ((!add && !change.starts_with('-')) || row == capability_rows.end())
+            return Error{"VMX capability '" + change +
+                         "': write +name or -name with a control's SDM name in lower snake case, such as "
+                         "-vmcs_shadowing"};
+        u64& word = c.supported[static_cast<unsigned>(row->word)];
+        word = add ? word | 1ull << row->bit : word & ~(1ull << row->bit);
+    }
+    remove_dependents(c);
+    c.preemption_timer_rate = generation.timer_rate;
+    c.maxphyaddr = model.maxphyaddr;
+    c.cr4_fixed1 = model.valid_cr4 | c.cr4_fixed0;
+    return c;
+}
+
+bool capability_msr_exists(const VmxCapabilities& c, u32 index) {
+    if (index < first_capability_msr || index > last_capability_msr) return false;
+    switch (index) {
+    case 0x48B: return c.has("activate_secondary_controls"_vmx);
+    case 0x48C: return c.has("enable_ept"_vmx) || c.has("enable_vpid"_vmx);
+    case 0x48D: case 0x48E: case 0x48F: case 0x490: return c.has("true_control_msrs"_vmx);
+    case 0x491: return c.has("enable_vm_functions"_vmx);
+    default: return true;
+    }
+}
+
+u64 capability_msr(const VmxCapabilities& c, u32 index) {
+    const auto pair = [&](VmxWord w, bool exact) {
+        return u64{c.may_be_one(w)} << 32 | c.must_be_one(w, exact);
+    };
+    switch (index) {
+    case 0x480:  // IA32_VMX_BASIC: write-back VMCS
+        return c.revision | u64{vmcs_layout::size} << 32 | 6ull << 50 |
+               c.supported[static_cast<unsigned>(VmxWord::basic)];
+    case 0x481: return pair(VmxWord::pin, false);
+    case 0x482: return pair(VmxWord::primary, false);
+    case 0x483: return pair(VmxWord::exit, false);
+    case 0x484: return pair(VmxWord::entry, false);
+    case 0x485:  // IA32_VMX_MISC
+        return c.preemption_timer_rate | u64{c.cr3_targets} << 16 | c.supported[static_cast<unsigned>(VmxWord::misc)];
+    case 0x486: return c.cr0_fixed0;
+    case 0x487: return c.cr0_fixed1;
+    case 0x488: return c.cr4_fixed0;
+    case 0x489: return c.cr4_fixed1;
+    case 0x48A: {  // IA32_VMX_VMCS_ENUM: highest index
+        unsigned highest = 0;
+        for (u16 i = 0; i < vmcs_fields.size(); ++i)
+            if (c.field_exists({i})) highest = std::max(highest, vmcs_fields[i].index());
+        return u64{highest} << 1;
+    }
+    case 0x48B: return pair(VmxWord::secondary, false);
+    case 0x48C: return c.supported[static_cast<unsigned>(VmxWord::ept_vpid)];
+    case 0x48D: return pair(VmxWord::pin, true);
+    case 0x48E: return pair(VmxWord::primary, true);
+    case 0x48F: return pair(VmxWord::exit, true);
+    case 0x490: return pair(VmxWord::entry, true);
+    case 0x491: return c.supported[static_cast<unsigned>(VmxWord::vmfunc)];
+    default: return 0;
+    }
+}
+
+}  // namespace droste

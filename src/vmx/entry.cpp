@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// VM entries: checks in the SDM's order, guest state loaded, event injected (SDM "VM Entries").
+#include "vmx/entry_checks.h"
+#include "vmx/interruption.h"
+#include "vmx/msr_area.h"
+#include "vmx/state_area.h"
+#include "vmx/vmx.h"
+
+namespace droste {
+
+void Vmx::read_controls() {
+    controls_[VmxWord::pin] = get("pin_based_controls"_f);
+    controls_[VmxWord::primary] = get("primary_processor_based_controls"_f);
+    controls_[VmxWord::secondary] =
+        controls_.has("activate_secondary_controls"_vmx) ? get("secondary_processor_based_controls"_f) : 0;
+    controls_[VmxWord::exit] = get("exit_controls"_f);
+    controls_[VmxWord::entry] = get("entry_controls"_f);
+}
+
+const EntryCheck* Vmx::check_controls_and_host() {
+    const EntryContext x{current_, controls_, caps_, cpu_};
+    const u64 mode = cpu_.efer & efer_bits::lma;
+    if (checked_.has(current_.address(), mode)) {
+        for (const EntryCheck& check : control_entry_checks())
+            if (check.when == When::every_entry && !check.passes(x)) return &check;
+        return nullptr;
+    }
+    cpu_.charge(CostEvent::vm_entry_dirty_controls);
+    if (const EntryCheck* failed = first_failing(control_entry_checks(), x)) return failed;
+    if (const EntryCheck* failed = first_failing(host_entry_checks(), x)) return failed;
+    checked_.add(current_.address(), mode);
+    return nullptr;
+}
+
+Outcome Vmx::enter(bool launch) {
+    if (!current_ || current_.shadow()) return fail_invalid();
+    if (cpu_.interruptibility & interruptibility_bits::mov_ss) return fail_valid(VmxError::entry_blocked_by_mov_ss);
+    const bool clear = current_.launch_state() == LaunchState::clear;
+    if (launch && !clear) return fail_valid(VmxError::vmlaunch_not_clear);
+    if (!launch && clear) return fail_valid(VmxError::vmresume_not_launched);
+
+    const EntryEvent event{current_.address(), launch, cpu_.ticks(), cpu_.cycles()};
+    cpu_.charge(CostEvent::vm_entry);
+    read_controls();
+    if (const EntryCheck* failed = check_controls_and_host()) {
+        for (VmxObserver* o : observers_) o->entry_failed(event, failed->name);
+        return fail_valid(failed->stage == Stage::controls ? VmxError::entry_controls : VmxError::entry_host_state);
+    }
+    const EntryContext x{current_, controls_, caps_, cpu_};
+    if (const EntryCheck* failed = first_failing(guest_entry_checks(), x))
+        return fail_entry("entry_failure_guest_state"_exit, static_cast<u64>(failed->qualification), event,
+                          failed->name);
+    load_guest_area(cpu_, current_, controls_);
+    // SDM "Clearing Address-Range Monitoring"; "Updating Non-Register State": nothing of the host's carries over.
+    cpu_.monitor_armed = false;
+    cpu_.debug_cause = 0;
+    if (const u64 failed = load_msrs(cpu_, get("entry_msr_load_address"_f), get("entry_msr_load_count"_f)))
+        return fail_entry("entry_failure_msr_loading"_exit, failed, event, "VM-entry MSR-load area");
+    current_.set_launch_state(LaunchState::launched);
+    const u32 injected = static_cast<u32>(get("entry_interruption_information"_f));
+    start_non_root();
+    for (VmxObserver* o : observers_) o->entered(event);
+    if (injected & interruption::valid) inject_event(injected);
+    return Outcome::vm_exit_retired;
+}
+
+// SDM "VM-Entry Failures During or After Loading Guest State": like a VM exit, but little information is recorded, and
+// no guest state is saved.
+Outcome Vmx::fail_entry(const ExitRow* row, u64 qualification, const EntryEvent& event, std::string_view check) {
+    for (VmxObserver* o : observers_) o->entry_failed(event, check);
+    current_.set("exit_reason"_f, row->number | exit_reason_entry_failure);
+    current_.set("exit_qualification"_f, qualification);
+    const u32 blocking_by_nmi = cpu_.interruptibility & interruptibility_bits::nmi;
+    ExitEvent e;
+    e.row = row;
+    e.qualification = qualification;
+    e.entry_failure_bit = exit_reason_entry_failure;
+    e.vmcs = current_.address();
+    e.linear_rip = get("guest_rip"_f);
+    e.ticks = event.ticks;
+    e.cycles_before = event.cycles_before;
+    leave_non_root();
+    if (!load_host()) return Outcome::vm_exit_retired;
+    cpu_.interruptibility = blocking_by_nmi;
+    cpu_.charge(CostEvent::vm_exit);
+    e.cycles_after = cpu_.cycles();
+    for (VmxObserver* o : observers_) o->exited(e);
+    return Outcome::vm_exit_retired;
+}
+
+void Vmx::close_gates() {
+    if (gates_of_ != controls_) {
+        Gates g;
+        for (const Gate always : {Gate::cpuid, Gate::getsec, Gate::invd, Gate::xsetbv, Gate::vmx_instruction, Gate::invept,
+                                  Gate::invvpid, Gate::task_switch, Gate::cr0_write, Gate::cr4_write,
+                                  Gate::cr_read_shadow, Gate::exception, Gate::msr})
+            g.close(always);
+        for (const CapabilityRow& row : capability_rows) {
+            if (row.rule == GateRule::none) continue;
+            const bool set = controls_.has({row.word, row.bit});
+            if (set == (row.rule == GateRule::closed_when_set)) g.close(row.gate);
+        }
+        g.close(Gate::tpr_shadow, controls_.has("use_tpr_shadow"_vmx));
+        g.close(Gate::ple, controls_.has("pause_loop_exiting"_vmx));
+        g.close(Gate::invpcid_exits, controls_.has("enable_invpcid"_vmx) && controls_.has("invlpg_exiting"_vmx));
+        g.close(Gate::xsave_bitmap, controls_.has("enable_xsaves_xrstors"_vmx));
+        g.close(Gate::wait_pause_disabled);
+        g.close(Gate::pconfig_disabled);
+        g.close(Gate::iret_nmi_unblocking, controls_.has("nmi_exiting"_vmx) && !controls_.has("virtual_nmis"_vmx));
+        gates_of_ = controls_;
+        gate_mask_ = g.closed_mask;
+    }
+    cpu_.gates.closed_mask = gate_mask_;
+}
+
+void Vmx::apply_translation() {
+    const Controls& c = controls_;
+    cpu_.current_vpid = c.has("enable_vpid"_vmx) ? static_cast<u16>(get("virtual_processor_identifier"_f)) : u16{0};
+    cpu_.ept_enabled = c.has("enable_ept"_vmx);
+    cpu_.current_eptp = cpu_.ept_enabled ? get("eptp"_f) : 0;
+    cpu_.apic_access_page = c.has("virtualize_apic_accesses"_vmx) ? get("apic_access_address"_f) : ~0ull;
+    cpu_.mmu.set_dirty_log(c.has("enable_pml"_vmx) ? this : nullptr);
+    const bool offsetting = c.has("use_tsc_offsetting"_vmx);
+    cpu_.tsc_offset = offsetting ? get("tsc_offset"_f) : 0;
+    cpu_.tsc_multiplier = offsetting && c.has("use_tsc_scaling"_vmx) ? get("tsc_multiplier"_f) : 1ull << 48;
+    cpu_.monitor_trap = c.has("monitor_trap_flag"_vmx);
+}
+
+void Vmx::start_non_root() {
+    cpu_.non_root = true;
+    const u64 link = get("vmcs_link_pointer"_f);
+    shadow_ = controls_.has("vmcs_shadowing"_vmx) && link != ~0ull ? Vmcs(cpu_.memory, link) : Vmcs();
+    if (shadow_) cpu_.memory.about_to_write(shadow_.address(), vmcs_layout::size);
+    close_gates();
+    apply_translation();
+    fix_control_registers();
+    // SDM "VMX Transitions" in "Invalidating Cached Translation Information": VPID 0000H is flushed when VPIDs are off.
+    if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false);
+    cpu_.context_changed();
+    pending_exit_.present = false;
+    mtf_ = {.armed = cpu_.monitor_trap, .due = false, .fresh = true, .from = 0};
+    ple_first_ = ple_last_ = 0;
+    apic_.entered();
+    if (controls_.has("activate_vmx_preemption_timer"_vmx))
+        timer_.start(static_cast<u32>(get("vmx_preemption_timer_value"_f)));
+    cpu_.set_attention();
+}
+
+void Vmx::inject_event(u32 information) {
+    const unsigned type = (information >> 8) & 7;
+    mtf_.due = mtf_.armed;  // SDM "Monitor Trap Flag": pending before the first instruction after an injected event
+    if (type == interruption::other_event) {
+        // Pending MTF VM exit: taken at the boundary whatever the control says.
+        mtf_.armed = mtf_.due = true;
+        return;
+    }
+    cpu_.charge(CostEvent::vm_entry_event_injection);
+    // SDM "Delivery of Pending Debug Exceptions after VM Entry"
+    const bool keeps_pending_debug =
+        (type == interruption::software_interrupt || type == interruption::software_exception) &&
+        (cpu_.interruptibility & interruptibility_bits::mov_ss) != 0;
+    if (!keeps_pending_debug) cpu_.pending_debug = 0;
+    Vectoring v;
+    v.active = true;
+    v.vector = static_cast<u8>(information);
+    v.type = static_cast<u8>(type);
+    v.has_code = information & interruption::has_code;
+    v.code = static_cast<u32>(get("entry_exception_error_code"_f));
+    v.instruction_length =
+        interruption::software(type) ? static_cast<u32>(get("entry_instruction_length"_f)) : 0;
+    cpu_.deliver_event(v);
+}
+
+}  // namespace droste

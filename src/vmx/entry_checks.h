@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The checks of VM entry: one function for each sentence of the SDM, in its order; the first that fails is reported.
+#pragma once
+#include <span>
+#include <string_view>
+
+#include "cpu/cpu.h"
+#include "cpu/msr.h"
+#include "vmx/capability_msrs.h"
+#include "vmx/vmcs.h"
+
+namespace droste {
+
+/// What the checks look at. Nothing is changed by a check.
+struct EntryContext {
+    const Vmcs& v;
+    const Controls& c;
+    const VmxCapabilities& caps;
+    const Cpu& cpu;
+    u32 entry_info() const { return static_cast<u32>(v["entry_interruption_information"_f]); }
+    bool injects() const { return entry_info() >> 31; }
+    unsigned injected_type() const { return (entry_info() >> 8) & 7; }
+    unsigned injected_vector() const { return entry_info() & 0xFF; }
+};
+
+enum class Stage : u8 {
+    controls,     ///< VMfailValid 7
+    host_state,   ///< VMfailValid 8
+    guest_state,  ///< VM-entry failure, exit reason 33
+};
+
+/// Exit qualifications of VM-entry failures due to invalid guest state.
+enum class EntryFailure : u8 { other = 0, pdpte = 2, nmi_injection = 3, vmcs_link_pointer = 4 };
+
+/// Checks of controls and host state hold until software writes one of their fields. Those that read memory, or fields
+/// written for each entry, are made every time.
+enum class When : u8 { after_writes, every_entry };
+
+struct EntryCheck {
+    std::string_view name;
+    Stage stage;
+    bool (*passes)(const EntryContext&);
+    EntryFailure qualification = EntryFailure::other;
+    When when = When::after_writes;
+};
+
+std::span<const EntryCheck> control_entry_checks();
+std::span<const EntryCheck> host_entry_checks();
+std::span<const EntryCheck> guest_entry_checks();
+
+/// The first of `checks` that fails, or null.
+inline const EntryCheck* first_failing(std::span<const EntryCheck> checks, const EntryContext& x) {
+    for (const EntryCheck& check : checks)
+        if (!check.passes(x)) return &check;
+    return nullptr;
+}
+
+// Vocabulary of the checks.
+
+/// SDM "Canonical Addressing".
+inline bool canonical(const EntryContext& x, u64 address) {
+    return sign_extend(address, x.cpu.model.linear_bits) == address;
+}
+/// An address of a VMX structure: aligned to 2^alignment and within the physical-address width.
+inline bool structure_address(const EntryContext& x, u64 address, unsigned alignment) {
+    return (address & ((1ull << alignment) - 1)) == 0 && x.caps.within_width(address);
+}
+/// IA32_DEBUGCTL bits that exist: LBR and BTF.
+inline constexpr u64 valid_debugctl = 3;
+
+/// SDM "Extended-Page-Table Pointer (EPTP)": would VM entry accept it? Also asked by INVEPT and VMFUNC.
+bool valid_eptp(const VmxCapabilities& caps, u64 eptp);
+/// The PDPTEs that PAE paging loads have no reserved bit set.
+bool valid_pdptes(const std::array<u64, 4>& pdptes, unsigned maxphyaddr);
+
+}  // namespace droste

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// ExitEvent: a recognised VM exit as data. ExitRouter and VmxObserver: how nested/ directs and watches VMX.
+#pragma once
+#include <optional>
+#include <string_view>
+
+#include "base/types.h"
+#include "cpu/insn.h"
+#include "vmx/exit_reasons.h"
+#include "vmx/vmcs_fields.h"
+
+namespace droste {
+
+class Vmx;
+
+/// A VM exit between its recognition and its transfer of control.
+struct ExitEvent {
+    const ExitRow* row = nullptr;
+    u64 qualification = 0;
+    const Insn* insn = nullptr;          ///< the instruction of an `instruction` exit
+    u32 instruction_length = 0;          ///< 0: not recorded by this exit
+    u32 instruction_information = 0;
+    u32 interruption_information = 0;    ///< bit 31: valid
+    u32 interruption_error_code = 0;
+    bool has_guest_physical = false;
+    bool has_guest_linear = false;
+    GuestPhys guest_physical{};
+    Linear guest_linear{};
+    u32 entry_failure_bit = 0;           ///< exit_reason_entry_failure for `entry` exits
+    bool ends_vectoring = false;         ///< caused directly by its event: no IDT-vectoring information
+    /// Of a VMX instruction attempted in non-root operation: the pointer in its memory operand (VMXON, VMPTRLD, VMCLEAR),
+    /// or the field encoding (VMREAD, VMWRITE). Read without side effects; empty when the operand is not mapped.
+    std::optional<u64> operand;
+    // filled when the exit is recognised
+    u64 vmcs = 0;                        ///< current-VMCS pointer
+    u64 linear_rip = 0;                  ///< guest's CS.base + RIP
+    u64 ticks = 0;
+    u64 cycles_before = 0;               ///< before the exit is charged
+    u64 cycles_after = 0;                ///< when the host's first instruction starts
+};
+
+/// What the router decides about an exit.
+struct Route {
+    /// True: the router has done everything (transferred the exit elsewhere or made the instruction's effect happen);
+    /// the state of the CPU is what executes next. False: the SDM's exit to root follows.
+    bool taken = false;
+    std::string_view why = "sdm";        ///< for statistics
+};
+
+/// Directs exits. Implemented in nested/; without one every exit goes to root operation.
+class ExitRouter {
+public:
+    virtual ~ExitRouter() = default;
+    /// Called once for each exit of non-root operation, before any state is saved. RIP is the exiting instruction's.
+    virtual Route route(const ExitEvent& event, Vmx& vmx) = 0;
+};
+
+struct EntryEvent {
+    u64 vmcs = 0;
+    bool launch = false;
+    u64 ticks = 0;
+    u64 cycles_before = 0;  ///< before the entry is charged
+};
+
+/// Watches VMX operation. Every function is called after the architectural effect unless said otherwise. Must not
+/// change the state of the machine.
+class VmxObserver {
+public:
+    virtual ~VmxObserver() = default;
+    virtual void vmxon(u64 /*pointer*/) {}
+    virtual void vmxoff() {}
+    virtual void vmptrld(u64 /*address*/) {}
+    virtual void vmclear(u64 /*address*/) {}
+    /// VMREAD and VMWRITE that executed: in root operation, or in non-root operation on a shadow VMCS.
+    virtual void vmread(Field, u64 /*value*/, bool /*shadow*/) {}
+    virtual void vmwrite(Field, u64 /*value*/, bool /*shadow*/) {}
+    /// VM entry succeeded: the guest's state is loaded, no event is injected yet.
+    virtual void entered(const EntryEvent&) {}
+    /// VM entry failed; `check` is the rule that was broken.
+    virtual void entry_failed(const EntryEvent&, std::string_view /*check*/) {}
+    /// An exit was recognised; the guest's state is still in the CPU. Called before the router.
+    virtual void exit_recognised(const ExitEvent&) {}
+    /// The host's state is loaded.
+    virtual void exited(const ExitEvent&) {}
+};
+
+}  // namespace droste

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attachment to a processor, the VMCS pointers, results of VMX instructions, saving and loading.
+#include "vmx/vmx.h"
+
+#include "vmx/entry_checks.h"
+
+namespace droste {
+
+Vmx::Vmx(Cpu& cpu, const VmxCapabilities& capabilities)
+    : cpu_(cpu), caps_(capabilities), apic_(*this), timer_(*this) {
+    cpu_.hooks = this;
+}
+
+Vmx::~Vmx() {
+    if (cpu_.hooks == this) cpu_.hooks = nullptr;
+}
+
+void Vmx::reset() {
+    timer_.stop();
+    in_operation_ = false;
+    vmxon_pointer_ = Vmcs::none;
+    current_ = shadow_ = Vmcs();
+    checked_.clear();
+    pending_exit_ = {};
+    mtf_ = {};
+    ple_first_ = ple_last_ = 0;
+    abort_ = VmxAbort::none;
+    apic_.forget();
+    cpu_.mmu.set_dirty_log(nullptr);
+    fix_control_registers();
+}
+
+void Vmx::fix_control_registers() {
+    cpu_.init_blocked = in_operation_;
+    if (!in_operation_) {
+        cpu_.cr0_fixed0 = cpu_.cr4_fixed0 = 0;
+        cpu_.cr0_fixed1 = cpu_.cr4_fixed1 = ~0ull;
+        return;
+    }
+    // SDM "Restrictions on VMX Operation"; unrestricted guests may clear PE and PG.
+    const bool unrestricted = cpu_.non_root && controls_.has("unrestricted_guest"_vmx);
+    cpu_.cr0_fixed0 = caps_.cr0_fixed0 & ~(unrestricted ? cr0_bits::pe | cr0_bits::pg : 0);
+    cpu_.cr0_fixed1 = caps_.cr0_fixed1;
+    cpu_.cr4_fixed0 = caps_.cr4_fixed0;
+    cpu_.cr4_fixed1 = caps_.cr4_fixed1;
+}
+
+void Vmx::make_current(const Vmcs& v) {
+    current_ = v;
+    if (v) cpu_.memory.about_to_write(v.address(), vmcs_layout::size);
+}
+
+void Vmx::written(Field field) {
+    // Fields that no check on controls and host state reads, or that are checked at every entry.
+    if (field->area() == FieldArea::guest || field->read_only()) return;
+    constexpr Field unchecked[] = {
+        "entry_interruption_information"_f, "entry_exception_error_code"_f, "entry_instruction_length"_f,
+        "tpr_threshold"_f, "tsc_offset"_f, "exception_bitmap"_f, "page_fault_error_code_mask"_f,
+        "page_fault_error_code_match"_f, "cr0_guest_host_mask"_f, "cr4_guest_host_mask"_f, "cr0_read_shadow"_f,
+        "cr4_read_shadow"_f, "xss_exiting_bitmap"_f, "ple_gap"_f, "ple_window"_f, "eoi_exit_bitmap_0"_f,
+        "eoi_exit_bitmap_1"_f, "eoi_exit_bitmap_2"_f, "eoi_exit_bitmap_3"_f};
+    for (const Field f : unchecked)
+        if (f == field) return;
+    checked_.remove(current_.address());
+}
+
+// SDM "Conventions" of "VMX Instruction Reference".
+Outcome Vmx::succeed() {
+    cpu_.flags = flag_image::from_rflags(0);
+    return Outcome::next;
+}
+Outcome Vmx::fail_invalid() {
+    cpu_.flags = flag_image::from_rflags(rflags_bits::cf);
+    return Outcome::next;
+}
+Outcome Vmx::fail_valid(VmxError error) {
+    cpu_.flags = flag_image::from_rflags(rflags_bits::zf);
+    current_.set("vm_instruction_error"_f, static_cast<u32>(error));
+    return Outcome::next;
+}
+
+Outcome Vmx::fail_field(VmxError error) {
+    cpu_.flags = flag_image::from_rflags(rflags_bits::zf);
+    accessed().set("vm_instruction_error"_f, static_cast<u32>(error));
+    return Outcome::next;
+}
+
+Outcome Vmx::vmxon(u64 pointer) {
+    if ((pointer & 0xFFF) != 0 || !caps_.within_width(pointer)) return fail_invalid();
+    if (cpu_.memory.read32(pointer) != caps_.revision) return fail_invalid();
+    in_operation_ = true;
+    vmxon_pointer_ = pointer;
+    current_ = Vmcs();
+    checked_.clear();
+    cpu_.monitor_armed = false;
+    fix_control_registers();
+    cpu_.charge(CostEvent::vmxon);
+    for (VmxObserver* o : observers_) o->vmxon(pointer);
+    return succeed();
+}
+
+Outcome Vmx::vmxoff() {
+    in_operation_ = false;
+    vmxon_pointer_ = Vmcs::none;
+    current_ = Vmcs();
+    checked_.clear();
+    fix_control_registers();
+    cpu_.charge(CostEvent::vmxoff);
+    cpu_.set_attention();  // INIT is no longer blocked
+    for (VmxObserver* o : observers_) o->vmxoff();
+    return succeed();
+}
+
+Outcome Vmx::vmptrld(u64 address) {
+    if ((address & 0xFFF) != 0 || !caps_.within_width(address)) return fail(VmxError::vmptrld_address);
+    if (address == vmxon_pointer_) return fail(VmxError::vmptrld_vmxon_pointer);
+    const Vmcs v(cpu_.memory, address);
+    const u32 revision = v ? v.revision() : cpu_.memory.read32(address);
+    // Memory that is no RAM reads as something that is not our revision; a device that mimics it is refused too.
+    const bool shadow_allowed = caps_.has("vmcs_shadowing"_vmx);
+    if (!v || (revision & 0x7FFFFFFF) != caps_.revision || ((revision >> 31) != 0 && !shadow_allowed))
+        return fail(VmxError::vmptrld_revision);
+    make_current(v);
+    cpu_.charge(CostEvent::vmptrld);
+    for (VmxObserver* o : observers_) o->vmptrld(address);
+    return succeed();
+}
+
+Outcome Vmx::vmclear(u64 address) {
+    if ((address & 0xFFF) != 0 || !caps_.within_width(address)) return fail(VmxError::vmclear_address);
+    if (address == vmxon_pointer_) return fail(VmxError::vmclear_vmxon_pointer);
+    checked_.remove(address);
+    const Vmcs v(cpu_.memory, address);
+    if (v) {
+        cpu_.memory.about_to_write(address + vmcs_layout::launch_state, 4);
+        v.set_launch_state(LaunchState::clear);
+    }
+    if (current_ && current_.address() == address) current_ = Vmcs();
+    cpu_.charge(CostEvent::vmclear);
+    for (VmxObserver* o : observers_) o->vmclear(address);
+    return succeed();
+}
+
+Outcome Vmx::invept(u64 type, u64 eptp, u64 reserved) {
+    const bool single = type == 1 && caps_.has("invept_single_context"_vmx);
+    const bool all = type == 2 && caps_.has("invept_all_contexts"_vmx);
+    if (!single && !all) return fail(VmxError::invalid_operand);
+    if (reserved != 0 || (single && !valid_eptp(caps_, eptp))) return fail(VmxError::invalid_operand);
+    if (single) cpu_.mmu.invept_single(eptp);
+    else cpu_.mmu.invept_all();
+    cpu_.charge(CostEvent::invept);
+    return succeed();
+}
+
+Outcome Vmx::invvpid(u64 type, u64 descriptor, u64 linear) {
+    constexpr Capability types[] = {"invvpid_individual_address"_vmx, "invvpid_single_context"_vmx,
+                                    "invvpid_all_contexts"_vmx, "invvpid_single_context_retaining_globals"_vmx};
+    if (type >= std::size(types) || !caps_.has(types[type])) return fail(VmxError::invalid_operand);
+    const auto vpid = static_cast<u16>(descriptor);
+    if ((descriptor >> 16) != 0) return fail(VmxError::invalid_operand);
+    if (type != 2 && vpid == 0) return fail(VmxError::invalid_operand);
+    if (type == 0 && sign_extend(linear, cpu_.model.linear_bits) != linear) return fail(VmxError::invalid_operand);
+    switch (type) {
+    case 0: cpu_.mmu.invvpid_address(vpid, Linear(linear)); break;
+    case 1: cpu_.mmu.invvpid_single(vpid, false); break;
+    case 2: cpu_.mmu.invvpid_all(); break;
+    default: cpu_.mmu.invvpid_single(vpid, true); break;
+    }
+    cpu_.charge(CostEvent::invvpid);
+    return succeed();
+}
+
+Outcome Vmx::vmfunc(const Insn& in) {
+    const u64 function = cpu_.gpr[static_cast<unsigned>(Gpr::rax)] & 0xFFFFFFFF;
+    const u64 index = cpu_.gpr[static_cast<unsigned>(Gpr::rcx)] & 0xFFFFFFFF;
+    // SDM "VMFUNC": function 0 is EPTP switching, the only one there is.
+    if (function == 0 && (get("vm_function_controls"_f) & "eptp_switching"_vmx.mask()) != 0 && index < 512) {
+        const u64 eptp = cpu_.memory.read64(get("eptp_list_address"_f) + 8 * index);
+        if (valid_eptp(caps_, eptp)) {
+            current_.set("eptp"_f, eptp);
+            cpu_.current_eptp = eptp;
+            cpu_.paging_changed();
+            return Outcome::next;
+        }
+    }
+    exit_insn("vmfunc"_exit, in);
+    return Outcome::vm_exit;
+}
+
+bool Vmx::vmcs_access_exits(u64 encoding, bool write) const {
+    // SDM "VMCS Shadowing": bits 14:0 select a bit of the bitmap.
+    if (!controls_.has("vmcs_shadowing"_vmx) || (encoding >> 15) != 0) return true;
+    const u64 bitmap = get(write ? "vmwrite_bitmap_address"_f : "vmread_bitmap_address"_f);
+    return (cpu_.memory.read(bitmap + encoding / 8, Width::byte) >> (encoding % 8)) & 1;
+}
+
+// The VMCS data lie in guest memory and are saved with it.
+void Vmx::visit(Archive& a) {
+    a.section("vmx", 1);
+    u64 current = current_.address(), shadow = shadow_.address();
+    a.field("in_operation", in_operation_);
+    a.field("vmxon_pointer", vmxon_pointer_);
+    a.field("current_vmcs", current);
+    a.field("shadow_vmcs", shadow);
+    a.field("pending_exit_present", pending_exit_.present);
+    a.field("pending_exit_reason", pending_exit_.reason);
+    a.field("pending_exit_qualification", pending_exit_.qualification);
+    a.field("mtf_armed", mtf_.armed);
+    a.field("mtf_due", mtf_.due);
+    a.field("mtf_fresh", mtf_.fresh);
+    a.field("mtf_from", mtf_.from);
+    a.field("ple_first", ple_first_);
+    a.field("ple_last", ple_last_);
+    a.field("abort", abort_);
+    apic_.visit(a);
+    timer_.visit(a);
+    if (a.mode() != Archive::Mode::load) return;
+    current_ = current == Vmcs::none ? Vmcs() : Vmcs(cpu_.memory, current);
+    shadow_ = shadow == Vmcs::none ? Vmcs() : Vmcs(cpu_.memory, shadow);
+    checked_.clear();
+    if (cpu_.non_root && !current_) cpu_.non_root = false;  // a damaged file: never run a guest without its VMCS
+    if (current_) read_controls();
+    gates_of_ = {};
+    if (cpu_.non_root) {
+        close_gates();
+        apply_translation();
+    } else {
+        cpu_.gates.closed_mask = 0;
+    }
+    fix_control_registers();
+    cpu_.context_changed();
+}
+
+}  // namespace droste

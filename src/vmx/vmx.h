@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vmx: VMX operation of one logical processor: its VMCS pointers, VM entries, VM exits, and what non-root code may do.
+#pragma once
+#include <span>
+#include <vector>
+
+#include "base/events.h"
+#include "cpu/cpu.h"
+#include "cpu/msr.h"
+#include "cpu/non_root.h"
+#include "vmx/apic_virtualization.h"
+#include "vmx/capability_msrs.h"
+#include "vmx/exit_router.h"
+#include "vmx/preemption_timer.h"
+#include "vmx/vmcs.h"
+
+namespace droste {
+
+/// Numbers of SDM "VM-Instruction Error Numbers".
+enum class VmxError : u32 {
+    vmcall_in_root = 1, vmclear_address = 2, vmclear_vmxon_pointer = 3, vmlaunch_not_clear = 4,
+    vmresume_not_launched = 5, entry_controls = 7, entry_host_state = 8, vmptrld_address = 9,
+    vmptrld_vmxon_pointer = 10, vmptrld_revision = 11, unsupported_field = 12, read_only_field = 13, vmxon_in_root = 15,
+    entry_blocked_by_mov_ss = 26, invalid_operand = 28,
+};
+
+/// SDM "VMX Aborts": the indicator written to the VMCS region.
+enum class VmxAbort : u32 {
+    none = 0, msr_store = 1, host_pdptes = 2, corrupted_vmcs = 3, msr_load = 4, machine_check = 5,
+    from_32_bit_host = 6,
+};
+
+struct EntryCheck;
+
+/// A small set of VMCS addresses; forgets the oldest.
+class CheckedVmcses {
+public:
+    bool has(u64 address, u64 mode) const {
+        for (const Entry& e : entry_)
+            if (e.address == address && e.mode == mode) return true;
+        return false;
+    }
+    void add(u64 address, u64 mode) {
+        remove(address);
+        entry_[next_] = {address, mode};
+        next_ = (next_ + 1) % entry_.size();
+    }
+    void remove(u64 address) {
+        for (Entry& e : entry_)
+            if (e.address == address) e.address = Vmcs::none;
+    }
+    void clear() { entry_.fill({}); }
+
+private:
+    struct Entry {
+        u64 address = Vmcs::none;
+        u64 mode = 0;  ///< IA32_EFER.LMA of the checks
+    };
+    std::array<Entry, 8> entry_{};
+    unsigned next_ = 0;
+};
+
+class Vmx final : public NonRootHooks, public DirtyLog {
+public:
+    /// Attaches to `cpu`: from now on Cpu::hooks is this object. Both outlive neither the other's use.
+    Vmx(Cpu& cpu, const VmxCapabilities& capabilities);
+    ~Vmx() override;
+    Vmx(const Vmx&) = delete;
+    Vmx& operator=(const Vmx&) = delete;
+
+    // ---- wiring
+    /// Null: every exit goes to root operation.
+    void set_router(ExitRouter* router) { router_ = router; }
+    void add_observer(VmxObserver& observer) { observers_.push_back(&observer); }
+    const VmxCapabilities& capabilities() const { return caps_; }
+    Cpu& cpu() { return cpu_; }
+    /// Power-up and INIT outside VMX operation: leaves VMX operation.
+    void reset();
+    void visit(Archive& archive);
+
+    // ---- state
+    bool in_operation() const { return in_operation_; }
+    u64 vmxon_pointer() const { return vmxon_pointer_; }
+    /// The current VMCS; null when the current-VMCS pointer is FFFFFFFF_FFFFFFFFH.
+    const Vmcs& current() const { return current_; }
+    /// Controls of the VMCS that was entered; meaningful in non-root operation.
+    const Controls& controls() const { return controls_; }
+    VmxAbort last_abort() const { return abort_; }
+
+    // ---- instructions (insns.cpp calls these after the operand is at hand)
+    Outcome vmxon(u64 pointer);
+    Outcome vmxoff();
+    Outcome vmptrld(u64 address);
+    Outcome vmclear(u64 address);
+    Outcome vmfunc(const Insn& in);
+    Outcome invept(u64 type, u64 eptp, u64 reserved);
+    Outcome invvpid(u64 type, u64 descriptor, u64 linear);
+    /// VMLAUNCH and VMRESUME after the checks of mode and privilege.
+    Outcome enter(bool launch);
+    /// The VMCS that VMREAD and VMWRITE act on: the current one, or in non-root operation the shadow VMCS.
+    const Vmcs& accessed() const { return cpu_.non_root ? shadow_ : current_; }
+    /// VMREAD or VMWRITE of `encoding` in non-root operation exits.
+    bool vmcs_access_exits(u64 encoding, bool write) const;
+    /// Everything that depends on fields which software just wrote is computed again at the next entry.
+    void written(Field field);
+    void notify_vmread(Field f, u64 value) {
+        for (VmxObserver* o : observers_) o->vmread(f, value, cpu_.non_root);
+    }
+    void notify_vmwrite(Field f, u64 value) {
+        for (VmxObserver* o : observers_) o->vmwrite(f, value, cpu_.non_root);
+    }
+
+    // results of instructions, SDM "Conventions"
+    Outcome succeed();
+    Outcome fail_invalid();
+    Outcome fail_valid(VmxError error);
+    /// VMREAD and VMWRITE of a field that is not there. In non-root operation the error goes to the shadow VMCS.
+    Outcome fail_field(VmxError error);
+    Outcome fail(VmxError error) { return current_ ? fail_valid(error) : fail_invalid(); }
+
+    // ---- exits (exit.cpp). All need Cpu::rip at the guest's instruction.
+    /// Recognises the exit: observers, the router, and unless that one took it, the SDM's exit to root operation.
+    void exit(ExitEvent event);
+    /// The SDM's exit to root operation. For routers that decide late.
+    void exit_to_root(ExitEvent& event);
+    /// An instruction's exit; instruction information and displacement are computed from `in`.
+    void exit_insn(const ExitRow* row, const Insn& in, u64 qualification = 0);
+    /// A VMX instruction attempted in non-root operation; `operand` as in ExitEvent.
+    void exit_attempt(const ExitRow* row, const Insn& in, std::optional<u64> operand);
+    /// An exit of a memory access, of an instruction or of event delivery.
+    void exit_access(const ExitRow* row, u64 qualification);
+    /// Exit after the instruction that runs now has completed (APIC-write, virtualized EOI, TPR below threshold).
+    void exit_after_instruction(const ExitRow* row, u64 qualification);
+
+    // ---- NonRootHooks
+    void exit_instruction(Gate gate, const Insn& in, u64 qualification) override;
+    Decision write_cr(unsigned cr, u64 value, const Insn& in) override;
+    Decision clts(const Insn& in) override;
+    Decision lmsw(u16 source, const Insn& in, u64 linear) override;
+    u64 shadowed_cr(unsigned cr, u64 value) const override;
+    Decision read_cr(unsigned cr, const Insn& in) override;
+    Decision io(const IoAccess& access, const Insn& in) override;
+    Decision read_msr(u32 index, const Insn& in) override;
+    Decision write_msr(u32 index, u64 value, const Insn& in) override;
+    bool pause(const Insn& in) override;
+    bool xsaves(u64 mask, bool restore, const Insn& in) override;
+    bool exception(Fault fault, u64 qualification, bool software) override;
+    bool before_debug_traps() override;
+    bool after_debug_traps(bool nmi_pending, bool interrupt_pending) override;
+    void init_signal() override;
+    void sipi(u8 vector) override;
+    void task_switch(u16 selector, unsigned source, u32 instruction_length) override;
+    void triple_fault() override;
+    void memory_exit(const WalkFault& fault) override;
+    Decision apic_access(u64 offset, Access access, Width width, u64 value, GuestPhys address) override;
+
+    // ---- DirtyLog (page_modification_log.cpp)
+    bool log(GuestPhys page) override;
+    bool full() const override;
+
+    // ---- rows of MSRs: capability MSRs and IA32_FEATURE_CONTROL (msr_rows.cpp)
+    static std::span<const MsrRow> msr_rows();
+
+private:
+    friend class ApicVirtualization;
+    friend class PreemptionTimer;
+
+    // entry.cpp
+    Outcome fail_entry(const ExitRow* row, u64 qualification, const EntryEvent& event, std::string_view check);
+    const EntryCheck* check_controls_and_host();
+    void read_controls();
+    void start_non_root();
+    void close_gates();
+    void apply_translation();
+    void inject_event(u32 information);
+    // exit.cpp
+    ExitEvent instruction_event(const ExitRow* row, const Insn& in, u64 qualification) const;
+    void record_exit_information(const ExitEvent& event);
+    void save_guest_state(const ExitEvent& event);
+    u64 saved_rflags(const ExitEvent& event) const;
+    void leave_non_root();
+    bool load_host();  ///< false: VMX abort
+    void abort(VmxAbort why);
+    // boundary.cpp
+    bool monitor_trap_due();
+    bool external_interrupt();
+    // intercepts.cpp
+    Decision cr_access_exit(unsigned cr, unsigned access, unsigned gpr, const Insn& in);
+    bool msr_intercepted(u32 index, bool write) const;
+    // vmx.cpp
+    void make_current(const Vmcs& v);
+    /// Tells the CPU which bits of CR0 and CR4 VMX operation fixes now.
+    void fix_control_registers();
+    u64 get(Field f) const { return current_[f]; }
+
+    Cpu& cpu_;
+    const VmxCapabilities caps_;
+    ExitRouter* router_ = nullptr;
+    std::vector<VmxObserver*> observers_;
+
+    bool in_operation_ = false;
+    u64 vmxon_pointer_ = Vmcs::none;
+    Vmcs current_;
+
+    /// VMCSs whose control fields and host-state area passed their checks and were not written since.
+    CheckedVmcses checked_;
+    Controls controls_;
+    // valid in non-root operation
+    Vmcs shadow_;
+    Controls gates_of_;      ///< controls for which gate_mask_ was computed
+    u64 gate_mask_ = 0;
+
+    struct PendingExit {     ///< trap-like: due at the end of the instruction
+        bool present = false;
+        u16 reason = 0;
+        u64 qualification = 0;
+    };
+    PendingExit pending_exit_;
+    struct MonitorTrap {
+        bool armed = false;  ///< the control is 1
+        bool due = false;    ///< at the next boundary whether or not an instruction completes
+        bool fresh = false;  ///< no boundary was seen since VM entry
+        u64 from = 0;        ///< time at the last boundary
+    };
+    MonitorTrap mtf_;
+    u64 ple_first_ = 0, ple_last_ = 0;
+    u32 timer_stopped_value_ = 0;
+    VmxAbort abort_ = VmxAbort::none;
+    ApicVirtualization apic_;
+    PreemptionTimer timer_;
+};
+
+/// The Vmx attached to a processor, or null when its model has none.
+inline Vmx* vmx_of(Cpu& cpu) { return static_cast<Vmx*>(cpu.hooks); }
+
+}  // namespace droste
