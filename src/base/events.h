@@ -70,6 +70,9 @@ public:
     void cancel(Event& event) { schedule(event, never); }
     Time next() const { return queue_.empty() ? never : queue_.front()->when_; }
     static Time when(const Event& event) { return event.when_; }
+    /// For saving: the place of a pending event among those of the same time, and how a load puts it back there.
+    static u64 order(const Event& event) { return event.seq_; }
+    void restore(Event& event, Time when, u64 order);
     /// Fires everything due at `now`, in order; events may schedule further ones.
     void run(Time now);
     void watch(EventWatcher& watcher) { watcher_ = &watcher; }

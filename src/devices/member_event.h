@@ -18,11 +18,15 @@ private:
     void (Owner::*due_)(Time);
 };
 
-/// Visits the time at which `event` is due; a load re-schedules it.
+/// Visits the time at which `event` is due, and its place among events of the same time; a load re-schedules it. The
+/// place is a count of past schedulings and no part of the guest-visible state: it is not hashed.
 inline void visit_event(Archive& archive, std::string_view name, EventQueue& queue, Event& event) {
     Time when = EventQueue::when(event);
     archive.field(name, when);
-    if (archive.mode() == Archive::Mode::load) queue.schedule(event, archive.good() ? when : never);
+    if (archive.mode() == Archive::Mode::hash) return;
+    u64 order = when == never ? 0 : EventQueue::order(event);
+    archive.field("order", order);
+    if (archive.mode() == Archive::Mode::load) queue.restore(event, archive.good() ? when : never, order);
 }
 
 }  // namespace droste

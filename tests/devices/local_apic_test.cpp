@@ -401,6 +401,25 @@ TEST_F(LocalApicTest, PeriodicTimer) {
     EXPECT_EQ(clock.queue.next(), never);
 }
 
+// The mode can change while the count runs: the count goes on, and what happens at its end is the new mode's.
+TEST_F(LocalApicTest, OneShotAndPeriodicChangeOver) {
+    set(one, divide, 0xB);
+    set(one, lvt_timer, 0x40);
+    set(one, initial, 1000);
+    clock.run_for(1200);
+    set(one, lvt_timer, 0x2'0040);
+    EXPECT_EQ(get(one, current), 400u);
+    clock.run_for(1000);
+    EXPECT_EQ(get(one, current), 900u);
+    set(one, lvt_timer, 0x40);
+    EXPECT_EQ(get(one, current), 900u);
+    clock.run_for(10'000);
+    EXPECT_EQ(get(one, current), 0u);
+    set(one, lvt_timer, 0x2'0040);
+    EXPECT_EQ(get(one, current), 0u) << "stays at zero until a count is written";
+    EXPECT_EQ(clock.queue.next(), never);
+}
+
 TEST_F(LocalApicTest, TscDeadline) {
     EXPECT_TRUE(one.write_msr(tsc_deadline, 500));  // ignored in another mode
     EXPECT_EQ(one.read_msr(tsc_deadline), 0u);

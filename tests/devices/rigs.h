@@ -16,6 +16,7 @@
 #include "devices/reset/reset.h"
 #include "devices/rtc/rtc.h"
 #include "devices/serial/serial.h"
+#include "devices/test_device/test_device.h"
 #include "fakes.h"
 
 #include <gtest/gtest.h>
@@ -180,6 +181,25 @@ template <> struct Rig<DebugConsole> : RigDefaults {
 template <> struct Rig<PostCodes> : RigDefaults {
     PostCodes device;
     static constexpr u64 range = 16;
+};
+
+template <> struct Rig<TestInterruptPorts> : RigDefaults {
+    TestInterruptPorts device{wires};
+    static constexpr u64 range = TestInterruptPorts::lines;
+    static constexpr bool has_state = false;
+};
+template <> struct Rig<TestEchoPort> : RigDefaults {
+    TestEchoPort device;
+    static constexpr u64 range = 8;
+};
+template <> struct Rig<TestMemoryRegion> : RigDefaults {
+    TestMemoryRegion device;
+    static constexpr u64 range = TestMemoryRegion::size;
+};
+template <> struct Rig<ShutdownPort> : RigDefaults {
+    ShutdownPort device{platform};
+    static constexpr u64 range = 1;
+    void stimulate(Random& random) { device.write(0, Width::byte, static_cast<u8>("Shutdown"[random() % 8])); }
 };
 
 /// A function with one window of each kind.

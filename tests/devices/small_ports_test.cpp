@@ -6,6 +6,7 @@
 #include "devices/register_file.h"
 #include "devices/reset/reset.h"
 #include "devices/wiring.h"
+#include "devices/test_device/test_device.h"
 #include "fakes.h"
 
 namespace droste::test {
@@ -52,6 +53,29 @@ TEST(DebugPorts, ExitConsolePost) {
     PostCodes post;
     post.write(0, Width::byte, 0xAB);
     EXPECT_EQ(post.last(), 0xAB);
+}
+
+TEST(TestDevices, DoWhatTestKernelsExpect) {
+    Wires wires;
+    Platform platform;
+    TestInterruptPorts lines(wires);
+    lines.write(14, Width::byte, 1);
+    EXPECT_TRUE(wires.level(14));
+    lines.write(14, Width::byte, 0);
+    EXPECT_FALSE(wires.level(14));
+    TestEchoPort echo;
+    echo.write(0, Width::dword, 0x1234'5678);
+    EXPECT_EQ(echo.read(0, Width::dword), 0x1234'5678u);
+    echo.write(4, Width::dword, 1);
+    EXPECT_EQ(echo.read(0, Width::dword), 0x1234'5678u);
+    TestMemoryRegion region;
+    region.write(0xFFFE, Width::dword, 0xAABB'CCDD);
+    EXPECT_EQ(region.read(0xFFFE, Width::dword), 0xCCDDu);
+    ShutdownPort off(platform);
+    for (char c : std::string("ShutShutdow")) off.write(0, Width::byte, static_cast<u8>(c));
+    EXPECT_EQ(platform.power_offs, 0u);
+    off.write(0, Width::byte, 'n');
+    EXPECT_EQ(platform.power_offs, 1u);
 }
 
 TEST(Wiring, FanOutAndOr) {

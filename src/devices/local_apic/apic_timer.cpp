@@ -69,6 +69,7 @@ void ApicTimer::set_deadline(u64 tsc) {
 }
 
 void ApicTimer::set_tsc_offset(u64 offset) {
+    if (offset == tsc_offset_) return;
     tsc_offset_ = offset;
     if (mode_ == Mode::tsc_deadline) arm_deadline();
 }
