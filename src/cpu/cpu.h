@@ -314,6 +314,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     bool pending_memory_exit = false; ///< with Outcome::fault: `memory_fault` is an EPT event instead of pending_fault
     WalkFault memory_fault{};
     bool access_exited = false;       ///< with Outcome::fault: a VM exit already happened (APIC-access page)
+    u8 access_length = 0;             ///< length of the instruction whose access failed; 0: its own fetch, or event delivery
     /// With Outcome::fault: a device or the APIC-access page was met in the middle of a block. Nothing happened yet;
     /// the instruction is to be stepped, so that rip and now() are exact when it happens.
     bool retry_stepped = false;

@@ -31,7 +31,7 @@ void note_data_access(Cpu& cpu, u64 linear, unsigned size, Access access);
 void note_io_access(Cpu& cpu, u16 port, unsigned size);
 
 /// DR7 as MOV writes it.
-constexpr u64 dr7_value(u64 written) { return (written & 0xFFFF2FFF) | dr7_bits::fixed1; }
+constexpr u64 dr7_value(u64 written) { return (written & 0xFFFF27FF) | dr7_bits::fixed1; }
 /// Some breakpoint of the kinds is enabled.
 bool data_breakpoints_enabled(u64 dr7);
 bool instruction_breakpoints_enabled(u64 dr7);

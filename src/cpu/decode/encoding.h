@@ -121,7 +121,7 @@ consteval Encoding parse(std::string_view text) {
         const bool plus = t.size() == 4 && t[2] == '+' && t[3] == 'r';
         if (t.size() != 2 && !plus) bad_notation("opcode byte");
         if (opcode_bytes == 0 && !e.vex && e.map == 0 && e.pp == Pp::any && !plus && e.opcode == 0 &&
-            (byte == 0x66 || byte == 0xF2 || byte == 0xF3) && !text.empty() && text.starts_with("0F")) {
+            (byte == 0x66 || byte == 0xF2 || byte == 0xF3) && (text.starts_with("0F") || text == "90")) {
             e.pp = byte == 0x66 ? Pp::p66 : byte == 0xF3 ? Pp::f3 : Pp::f2;
             continue;
         }

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// CPUID: leaves derived from the model, the feature table and the few bits that follow the processor's state.
+#pragma once
+#include <array>
+
+#include "base/types.h"
+#include "cpu/model.h"
+
+namespace droste {
+
+struct CpuState;
+
+struct CpuidResult {
+    u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+    friend constexpr bool operator==(const CpuidResult&, const CpuidResult&) = default;
+};
+
+/// What a leaf depends on beside the model.
+struct CpuidContext {
+    u64 cr4 = 0;
+    u64 xcr0 = 1, xss = 0;
+    u32 apic_id = 0;
+    u8 logical_processors = 1;
+    bool apic_enabled = true;
+};
+
+CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 leaf, u32 subleaf);
+
+/// State components that XSAVE manages (SDM "XSAVE-Supported Features and State-Component Bitmaps").
+struct XstateComponent {
+    u8 number;
+    u32 size;
+    u32 offset;   ///< in the standard format
+    bool supervisor, aligned64;
+};
+inline constexpr u32 xsave_legacy_size = 512, xsave_header_size = 64;
+inline constexpr std::array<XstateComponent, 2> xstate_components{{
+    {.number = 2, .size = 256, .offset = 576, .supervisor = false, .aligned64 = false},   // AVX
+    {.number = 9, .size = 8, .offset = 2688, .supervisor = false, .aligned64 = false},    // PKRU
+}};
+/// Size of an area that holds the components of `mask`: standard or compacted format.
+u32 xsave_area_size(u64 mask, bool compacted);
+
+}  // namespace droste

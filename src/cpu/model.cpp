@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU models by name, and the check that a model claims only what is there.
+#include "cpu/model.h"
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "cpu/decode/decoder.h"
+#include "cpu/msr.h"
+#include "cpu/state.h"
+
+namespace droste {
+
+namespace {
+
+constexpr std::string_view names[] = {"skylake-sp", "icelake-sp", "max"};
+
+/// Every 64-bit processor of the last decade.
+constexpr Feature common[] = {
+    Feature::fpu, Feature::vme, Feature::de, Feature::pse, Feature::tsc, Feature::msr, Feature::pae, Feature::mce,
+    Feature::cx8, Feature::apic, Feature::sep, Feature::mtrr, Feature::pge, Feature::mca, Feature::cmov, Feature::pat,
+    Feature::pse36, Feature::clfsh, Feature::mmx, Feature::fxsr, Feature::sse, Feature::sse2, Feature::ss,
+    Feature::sse3, Feature::pclmulqdq, Feature::vmx, Feature::ssse3, Feature::fma, Feature::cmpxchg16b, Feature::pcid,
+    Feature::sse4_1, Feature::sse4_2, Feature::x2apic, Feature::movbe, Feature::popcnt, Feature::tsc_deadline,
+    Feature::aes, Feature::xsave, Feature::avx, Feature::f16c, Feature::rdrand, Feature::fsgsbase, Feature::tsc_adjust,
+    Feature::bmi1, Feature::avx2, Feature::fdp_excptn_only, Feature::smep, Feature::bmi2, Feature::erms,
+    Feature::invpcid, Feature::fcs_fds_deprecated, Feature::rdseed, Feature::adx, Feature::smap, Feature::clflushopt,
+    Feature::clwb, Feature::pku, Feature::md_clear, Feature::ibrs_ibpb, Feature::stibp, Feature::l1d_flush,
+    Feature::arch_capabilities, Feature::ssbd, Feature::xsaveopt, Feature::xsavec, Feature::xgetbv_ecx1,
+    Feature::xsaves, Feature::lahf_lm, Feature::lzcnt, Feature::prefetchw, Feature::syscall, Feature::nx,
+    Feature::page1gb, Feature::rdtscp, Feature::lm, Feature::invariant_tsc, Feature::arat};
+constexpr Feature icelake_adds[] = {Feature::umip, Feature::rdpid, Feature::sha, Feature::fsrm};
+constexpr Feature max_adds[] = {Feature::serialize, Feature::monitor};
+
+/// Features that are no instruction row and no MSR row of this folder: they change how others behave.
+constexpr Feature behaviours[] = {
+    Feature::fpu, Feature::vme, Feature::de, Feature::pse, Feature::pae, Feature::mce, Feature::apic, Feature::pge,
+    Feature::cmov, Feature::pse36, Feature::ss, Feature::mmx, Feature::fxsr, Feature::sse, Feature::sse2,
+    Feature::vmx,         // rows in vmx
+    Feature::pcid, Feature::hypervisor, Feature::fdp_excptn_only, Feature::smep, Feature::erms,
+    Feature::fcs_fds_deprecated, Feature::umip, Feature::pku, Feature::la57, Feature::fsrm,
+    Feature::md_clear,    // VERW, which has no buffers to clear
+    Feature::stibp, Feature::ssbd,  // bits of IA32_SPEC_CTRL
+    Feature::xgetbv_ecx1, Feature::lahf_lm, Feature::prefetchw, Feature::nx, Feature::page1gb,
+    Feature::invariant_tsc, Feature::arat};
+
+struct Dependency {
+    Feature feature, needs;
+};
+constexpr Dependency dependencies[] = {
+    {Feature::sse, Feature::fxsr}, {Feature::sse2, Feature::sse}, {Feature::sse3, Feature::sse2},
+    {Feature::ssse3, Feature::sse3}, {Feature::sse4_1, Feature::ssse3}, {Feature::sse4_2, Feature::sse4_1},
+    {Feature::aes, Feature::sse2}, {Feature::pclmulqdq, Feature::sse2}, {Feature::sha, Feature::sse2},
+    {Feature::avx, Feature::xsave}, {Feature::avx, Feature::sse4_2}, {Feature::avx2, Feature::avx},
+    {Feature::fma, Feature::avx}, {Feature::f16c, Feature::avx}, {Feature::bmi1, Feature::avx},
+    {Feature::bmi2, Feature::avx}, {Feature::xsave, Feature::fxsr}, {Feature::xsaveopt, Feature::xsave},
+    {Feature::xsavec, Feature::xsave}, {Feature::xgetbv_ecx1, Feature::xsave}, {Feature::xsaves, Feature::xsavec},
+    {Feature::pku, Feature::xsave}, {Feature::x2apic, Feature::apic}, {Feature::tsc_deadline, Feature::apic},
+    {Feature::tsc_deadline, Feature::tsc}, {Feature::tsc_adjust, Feature::tsc}, {Feature::rdtscp, Feature::tsc},
+    {Feature::lm, Feature::pae}, {Feature::lm, Feature::msr}, {Feature::lm, Feature::sse2},
+    {Feature::syscall, Feature::lm}, {Feature::la57, Feature::lm}, {Feature::page1gb, Feature::lm},
+    {Feature::pcid, Feature::lm}, {Feature::fsgsbase, Feature::lm}, {Feature::nx, Feature::pae},
+    {Feature::invariant_tsc, Feature::tsc}, {Feature::vmx, Feature::msr}, {Feature::mca, Feature::mce},
+    {Feature::ssbd, Feature::ibrs_ibpb}, {Feature::stibp, Feature::ibrs_ibpb}, {Feature::arch_capabilities, Feature::msr}};
+
+std::string_view name_of(Feature f) {
+    for (const FeatureRow& r : feature_rows())
+        if (r.feature == f) return r.name;
+    return "base";
+}
+
+std::optional<Feature> feature_of(std::string_view name) {
+    for (const FeatureRow& r : feature_rows())
+        if (r.name == name) return r.feature;
+    return std::nullopt;
+}
+
+/// What runs as the host's own instruction must be there.
+bool host_has(Feature f) {
+    __builtin_cpu_init();
+    switch (f) {
+    case Feature::sse3: return __builtin_cpu_supports("sse3");
+    case Feature::ssse3: return __builtin_cpu_supports("ssse3");
+    case Feature::sse4_1: return __builtin_cpu_supports("sse4.1");
+    case Feature::sse4_2: return __builtin_cpu_supports("sse4.2");
+    case Feature::popcnt: return __builtin_cpu_supports("popcnt");
+    case Feature::aes: return __builtin_cpu_supports("aes");
+    case Feature::pclmulqdq: return __builtin_cpu_supports("pclmul");
+    case Feature::avx: return __builtin_cpu_supports("avx");
+    case Feature::avx2: return __builtin_cpu_supports("avx2");
+    case Feature::fma: return __builtin_cpu_supports("fma");
+    case Feature::f16c: return __builtin_cpu_supports("f16c");
+    case Feature::bmi1: return __builtin_cpu_supports("bmi");
+    case Feature::bmi2: return __builtin_cpu_supports("bmi2");
+    case Feature::lzcnt: return __builtin_cpu_supports("lzcnt");
+    case Feature::adx: return __builtin_cpu_supports("adx");
+    case Feature::sha: return __builtin_cpu_supports("sha");
+    default: return true;
+    }
+}
+
+bool implemented(Feature f) {
+    if (std::find(std::begin(behaviours), std::end(behaviours), f) != std::end(behaviours)) return true;
+    for (const MsrRow& r : cpu_msr_rows())
+        if (r.needs == f) return true;
+    for (const RowSpan table : cpu_instruction_tables())
+        for (const InsnRow& r : table)
+            if (r.needs == f) return true;
+    return false;
+}
+
+Status check(const CpuModel& m) {
+    for (const FeatureRow& r : feature_rows()) {
+        if (!m.features.has(r.feature)) continue;
+        const std::string feature(r.name);
+        if (!implemented(r.feature))
+            return Error{"cpu model " + m.name + ": the feature " + feature +
+                         " is not implemented; remove it with \"-" + feature + "\"."};
+        if (!host_has(r.feature))
+            return Error{"cpu model " + m.name + ": the host processor has no " + feature +
+                         ", whose instructions run on it; remove it with \"-" + feature +
+                         "\" (and what depends on it)."};
+    }
+    for (const Dependency& d : dependencies)
+        if (m.features.has(d.feature) && !m.features.has(d.needs))
+            return Error{"cpu model " + m.name + ": the feature " + std::string(name_of(d.feature)) + " needs " +
+                         std::string(name_of(d.needs)) + "; add \"+" + std::string(name_of(d.needs)) +
+                         "\" or remove \"" + std::string(name_of(d.feature)) + "\"."};
+    return {};
+}
+
+struct BitOf {
+    Feature feature;
+    u64 bit;
+};
+u64 collect(const FeatureSet& f, std::initializer_list<BitOf> rows) {
+    u64 v = 0;
+    for (const BitOf& r : rows)
+        if (f.has(r.feature)) v |= r.bit;
+    return v;
+}
+
+/// The bits of registers that follow from the features.
+void finish(CpuModel& m) {
+    using namespace cr4_bits;
+    m.valid_cr4 = collect(m.features, {{Feature::vme, vme | pvi}, {Feature::tsc, tsd}, {Feature::de, de},
+                                       {Feature::pse, pse}, {Feature::pae, pae}, {Feature::mce, mce},
+                                       {Feature::pge, pge}, {Feature::base, pce}, {Feature::fxsr, osfxsr},
+                                       {Feature::sse, osxmmexcpt}, {Feature::umip, umip}, {Feature::la57, la57},
+                                       {Feature::vmx, vmxe}, {Feature::fsgsbase, fsgsbase}, {Feature::pcid, pcide},
+                                       {Feature::xsave, osxsave}, {Feature::smep, smep}, {Feature::smap, smap},
+                                       {Feature::pku, pke}});
+    m.valid_efer = collect(m.features, {{Feature::syscall, efer_bits::sce}, {Feature::lm, efer_bits::lme},
+                                        {Feature::nx, efer_bits::nxe}});
+    m.valid_xcr0 = collect(m.features, {{Feature::xsave, 3}, {Feature::avx, 4}, {Feature::pku, 1 << 9}});
+    m.valid_xss = 0;
+    m.linear_bits = m.features.has(Feature::la57) ? 57 : 48;
+}
+
+/// Not vulnerable to anything: else kernels spend their time on mitigations of what an emulator does not have.
+/// RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO,
+/// BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
+constexpr u64 no_vulnerabilities = 1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 6 | 1ull << 8 |
+                                   1ull << 13 | 1ull << 14 | 1ull << 15 | 1ull << 20 | 1ull << 24 | 1ull << 26 |
+                                   1ull << 27 | 1ull << 62;
+
+}  // namespace
+
+std::span<const std::string_view> cpu_model_names() { return names; }
+
+Result<CpuModel> make_cpu_model(std::string_view name, const std::vector<std::string>& changes) {
+    CpuModel m;
+    m.name = name;
+    for (const Feature f : common) m.features.set(f);
+    m.arch_capabilities = no_vulnerabilities;
+    if (name == "skylake-sp") {
+        m.brand = "Droste Virtual Processor (Skylake-SP)";
+        m.model = 0x55;
+        m.stepping = 4;
+        m.microcode = 0x02006E05;
+    } else if (name == "icelake-sp" || name == "max") {
+        m.brand = name == "max" ? "Droste Virtual Processor (max)" : "Droste Virtual Processor (Ice Lake-SP)";
+        m.model = 0x6A;
+        m.stepping = 6;
+        m.microcode = 0x0D0003A5;
+        for (const Feature f : icelake_adds) m.features.set(f);
+        if (name == "max")
+            for (const Feature f : max_adds) m.features.set(f);
+    } else {
+        std::string known;
+        for (const std::string_view n : names) known += (known.empty() ? "" : ", ") + std::string(n);
+        return Error{"cpu model \"" + std::string(name) + "\" is not known; choose one of " + known + "."};
+    }
+    for (const std::string& change : changes) {
+        const bool on = change.starts_with('+');
+        const auto f = change.size() > 1 && (on || change.starts_with('-'))
+                           ? feature_of(std::string_view(change).substr(1))
+                           : std::nullopt;
+        if (!f)
+            return Error{"cpu model " + m.name + ": \"" + change +
+                         "\" switches no known feature; write \"+name\" or \"-name\" with a name such as \"avx2\"."};
+        m.features.set(*f, on);
+    }
+    finish(m);
+    const Status ok = check(m);
+    if (!ok) return ok.error();
+    return m;
+}
+
+}  // namespace droste
