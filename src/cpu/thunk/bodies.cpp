@@ -94,13 +94,11 @@ template <Domain domain> Outcome run_mmx(Cpu& cpu, const Insn& in) {
         if (!rm) return cpu.failed();
     }
     // A fault below takes the transition back.
-    const bool may_fault = t.mem_written || (t.row->traits & traits::mxcsr);
-    FxArea before;
-    if (may_fault) before = s.fx;
+    const struct { u16 fsw; u8 ftw; std::array<std::array<u8, 16>, 8> st; } before{s.fx.fsw, s.fx.ftw, s.fx.st};
     const auto undo = [&] {
-        const u32 mxcsr = s.fx.mxcsr;
-        s.fx = before;
-        s.fx.mxcsr = mxcsr;
+        s.fx.fsw = before.fsw;
+        s.fx.ftw = before.ftw;
+        s.fx.st = before.st;
     };
     mmx_transition(s.fx);
     const u32 result = t.entry(base + t.reg.at(in.reg), rm, base + t.vvvv, base + t.is4, &s);

@@ -9,8 +9,8 @@ namespace droste {
 /// address of its fault exit. So the signal handler needs to know no buffers, and any number of them may exist.
 inline constexpr u64 fp_fault_signature = 0xD057E5167F9E04D1ull;
 
-/// Installs the process's SIGFPE handler; repeating it is harmless. A SIGFPE from anywhere else than a thunk ends the
-/// process as it would have without the handler.
+/// Installs the process's SIGFPE handler; repeating it is harmless. A SIGFPE from anywhere else than a thunk goes to the
+/// handler that was there before, or ends the process.
 void install_fp_fault_handler();
 
 }  // namespace droste

@@ -53,7 +53,8 @@ Outcome run_x87(Cpu& cpu, const Insn& in) {
         if (t.mem_read) operand = readable(cpu, in.seg(), linear, t.mem_size, bounce);
         if (!operand) return cpu.failed();
     }
-    FxArea image;
+    alignas(FxArea) std::array<u8, sizeof(FxArea)> image_bytes;  // what lies beyond the x87 part has no meaning
+    FxArea& image = *reinterpret_cast<FxArea*>(image_bytes.data());
     std::memcpy(static_cast<void*>(&image), &cpu.fx, x87_bytes);
     image.mxcsr = 0x1F80;
     t.entry(&image, operand, nullptr, nullptr, &cpu);
