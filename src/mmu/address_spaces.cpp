@@ -55,7 +55,7 @@ unsigned AddressSpaces::select(const PagingControls& c) {
         }
     }
     const unsigned i = victim(space_);
-    space_[i] = Space{true, static_cast<u8>(realm), c.pcid, no_tag, uses_, ++serials_};
+    space_[i] = Space{true, static_cast<u8>(realm), c.pcid, no_tag, uses_};
     space_[i].tag = fresh();
     return i;
 }

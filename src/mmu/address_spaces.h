@@ -30,7 +30,6 @@ public:
         u16 pcid = 0;
         u32 tag = no_tag;
         u64 last_use = 0;
-        u64 serial = 0;  ///< tells this space from others that used the row
     };
 
     /// The space of these controls, made when it is new (then the least recently used one may go).
@@ -56,7 +55,7 @@ private:
     std::array<Realm, realm_count> realm_{};
     std::array<Space, space_count> space_{};
     u32 next_ = 1;
-    u64 uses_ = 0, serials_ = 0;
+    u64 uses_ = 0;
     bool overflow_ = false;
 };
 

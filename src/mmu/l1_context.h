@@ -49,7 +49,6 @@ struct L1Context {
     bool used = false;
     u64 last_use = 0;
     unsigned space = 0;  ///< in AddressSpaces
-    u64 space_serial = 0;
     Permissions permissions;
     std::array<TlbClass, data_classes> data;
     std::array<FetchTlb, 2> fetch;

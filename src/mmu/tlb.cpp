@@ -101,21 +101,8 @@ void Mmu::Caches::select(const PagingControls& c) {
     x.last_use = uses;
     x.permissions = Permissions(c);
     x.space = spaces.select(c);
-    x.space_serial = spaces.space(x.space).serial;
     current = victim;
-    drop_orphans();
     settle();
-}
-
-void Mmu::Caches::drop_orphans() {
-    for (L1Context& x : context) {
-        if (!x.used) continue;
-        const AddressSpaces::Space& s = spaces.space(x.space);
-        if (s.used && s.serial == x.space_serial) continue;
-        x.clear();
-        x.used = false;
-        x.last_use = 0;
-    }
 }
 
 void Mmu::Caches::settle() {

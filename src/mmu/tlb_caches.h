@@ -17,6 +17,8 @@ namespace droste {
 struct Mmu::Caches {
     static constexpr unsigned context_count = 8;
     static_assert(context_count <= 8 * sizeof(CachedTranslation::contexts));
+    /// A context in use belongs to one of the spaces used last, so its row is never the one that makes room.
+    static_assert(context_count < AddressSpaces::realm_count && context_count < AddressSpaces::space_count);
 
     explicit Caches(PhysicalMemory& m) : memory(m), write_tagged(m.ram_bytes() / 4096 / 64 + 1) {
         none.read_tag.fill(TlbClass::no_tag);
@@ -45,8 +47,6 @@ struct Mmu::Caches {
     u32 number_of(u64 eptp);
     u32 fresh_ept_id();
     L1Context& now() { return context[current]; }
-    /// Empties and releases contexts whose address space lost its row.
-    void drop_orphans();
     /// After new numbers were given out: starts afresh when they have run out.
     void settle();
 
