@@ -16,6 +16,7 @@
 #include "machine/machine.h"
 #include "mmu/physical_memory.h"
 #include "nested/level_observer.h"
+#include "vmx/insns.h"
 #include "vmx/vmx.h"
 
 namespace droste {
