@@ -11,6 +11,7 @@
 #include "vmx/apic_virtualization.h"
 #include "vmx/capability_msrs.h"
 #include "vmx/exit_router.h"
+#include "vmx/insns.h"
 #include "vmx/preemption_timer.h"
 #include "vmx/vmcs.h"
 
