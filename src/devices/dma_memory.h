@@ -7,7 +7,8 @@
 
 namespace droste {
 
-/// Implemented by the machine over its physical memory. A write must invalidate code decoded from those bytes.
+/// Implemented by the machine over its physical memory. A write must invalidate code decoded from those
+/// bytes.
 class DmaMemory {
 public:
     virtual ~DmaMemory() = default;

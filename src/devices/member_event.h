@@ -18,8 +18,8 @@ private:
     void (Owner::*due_)(Time);
 };
 
-/// Visits the time at which `event` is due, and its place among events of the same time; a load re-schedules it. The
-/// place is a count of past schedulings and no part of the guest-visible state: it is not hashed.
+/// Visits the time at which `event` is due, and its place among events of the same time; a load re-schedules
+/// it. The place is a count of past schedulings and no part of the guest-visible state: it is not hashed.
 inline void visit_event(Archive& archive, std::string_view name, EventQueue& queue, Event& event) {
     Time when = EventQueue::when(event);
     archive.field(name, when);

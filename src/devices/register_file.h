@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RegisterFile: the registers of a device as rows of one table; access, masks, reset and saving follow from the rows.
+// RegisterFile: the registers of a device as rows of one table; access, masks, reset and saving follow from
+// the rows.
 #pragma once
 #include <algorithm>
 #include <cstddef>
@@ -15,7 +16,8 @@ enum class On : u8 { rw, ro, wo, w1c };
 
 inline constexpr u8 any_bank = 0xFF;
 
-/// One register of device D. Two rows may share an offset if they differ in bank, or one is `ro` and the other `wo`.
+/// One register of device D. Two rows may share an offset if they differ in bank, or one is `ro` and the
+/// other `wo`.
 template <class D> struct Reg {
     u16 offset = 0;
     Width width = Width::byte;
@@ -29,8 +31,8 @@ template <class D> struct Reg {
     u8 bank = any_bank;
 };
 
-/// Rows and the byte that unclaimed offsets read as. Accesses narrower than a register reach its bytes, wider ones
-/// the registers side by side, so that any offset and width is defined.
+/// Rows and the byte that unclaimed offsets read as. Accesses narrower than a register reach its bytes, wider
+/// ones the registers side by side, so that any offset and width is defined.
 template <class D> class RegisterFile {
 public:
     constexpr explicit RegisterFile(std::span<const Reg<D>> rows, u8 hole = 0) : rows_(rows), hole_(hole) {}
@@ -60,7 +62,8 @@ public:
                 continue;
             }
             const Lane lane = lane_of(*row, offset + i, bytes(width) - i);
-            write_row(device, *row, lane.mask() << (8 * lane.at), (value >> (8 * i) & lane.mask()) << (8 * lane.at));
+            write_row(device, *row, lane.mask() << (8 * lane.at),
+                      (value >> (8 * i) & lane.mask()) << (8 * lane.at));
             i += lane.count;
         }
     }

@@ -53,12 +53,13 @@ protected:
 };
 
 using Devices =
-    ::testing::Types<LocalApic, IoApic, Pic, Pit, Hpet, Rtc, Serial, TimedSerial, AcpiPm, SmiCommandPort, ResetControl,
-                     SystemControlA, I8042, FwCfg, DebugExit, DebugConsole, PostCodes, PciBoard, PciEcam,
-                     TestInterruptPorts, TestEchoPort, TestMemoryRegion, ShutdownPort>;
+    ::testing::Types<LocalApic, IoApic, Pic, Pit, Hpet, Rtc, Serial, TimedSerial, AcpiPm, SmiCommandPort,
+                     ResetControl, SystemControlA, I8042, FwCfg, DebugExit, DebugConsole, PostCodes, PciBoard,
+                     PciEcam, TestInterruptPorts, TestEchoPort, TestMemoryRegion, ShutdownPort>;
 struct Names {
     template <class D> static std::string GetName(int i) {
-        return std::is_same_v<D, TimedSerial> ? "serial_timed" : std::string(Rig<D>().device.name()) + "_" + std::to_string(i);
+        return std::is_same_v<D, TimedSerial> ? "serial_timed"
+                                              : std::string(Rig<D>().device.name()) + "_" + std::to_string(i);
     }
 };
 TYPED_TEST_SUITE(EveryDevice, Devices, Names);
@@ -172,7 +173,8 @@ TYPED_TEST(EveryDevice, DamagedStateIsSurvived) {
         this->steps(rig, seed, 50);
         auto data = save(rig.device);
         Random random(seed);
-        for (int i = 0; i < 8; ++i) data[random() % data.size()] = random() & 1 ? 0xFF : static_cast<u8>(random());
+        for (int i = 0; i < 8; ++i)
+            data[random() % data.size()] = random() & 1 ? 0xFF : static_cast<u8>(random());
         this->load(rig, data);
         // Deadlines far in the past are fine as well.
         rig.clock.queue.run(rig.clock.now());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the devices under test are connected to: a settable clock, recorded wires, pins, output and platform requests.
+// What the devices under test are connected to: a settable clock, recorded wires, pins, output and platform
+// requests.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -30,7 +31,9 @@ public:
         now_ = to;
     }
     void run_for(Time periods) { run_to(now_ + periods); }
-    void run_seconds(double seconds) { run_for(static_cast<Time>(seconds * static_cast<double>(master_hz()))); }
+    void run_seconds(double seconds) {
+        run_for(static_cast<Time>(seconds * static_cast<double>(master_hz())));
+    }
     void set(Time t) { now_ = t; }
     EventQueue queue;
 

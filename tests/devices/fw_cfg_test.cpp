@@ -73,9 +73,11 @@ TEST_F(FwCfgTest, Dma) {
     EXPECT_TRUE(cfg.add_file("f", {1, 2, 3, 4, 5}));
     std::fill(memory.bytes.begin(), memory.bytes.end(), 0xEE);
     EXPECT_EQ(dma(0x20 << 16 | 8 | 2, 3, 0x1000), 0u);
-    EXPECT_EQ(std::vector<u8>(&memory.bytes[0x1000], &memory.bytes[0x1004]), (std::vector<u8>{1, 2, 3, 0xEE}));
+    EXPECT_EQ(std::vector<u8>(&memory.bytes[0x1000], &memory.bytes[0x1004]),
+              (std::vector<u8>{1, 2, 3, 0xEE}));
     EXPECT_EQ(dma(2, 4, 0x1010), 0u) << "goes on, then zeros";
-    EXPECT_EQ(std::vector<u8>(&memory.bytes[0x1010], &memory.bytes[0x1015]), (std::vector<u8>{4, 5, 0, 0, 0xEE}));
+    EXPECT_EQ(std::vector<u8>(&memory.bytes[0x1010], &memory.bytes[0x1015]),
+              (std::vector<u8>{4, 5, 0, 0, 0xEE}));
     EXPECT_EQ(dma(0x20 << 16 | 8 | 4, 4, 0), 0u) << "skip";
     EXPECT_EQ(dma(2, 1, 0x1020), 0u);
     EXPECT_EQ(memory.bytes[0x1020], 5);

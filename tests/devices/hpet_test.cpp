@@ -8,7 +8,15 @@
 namespace droste::test {
 namespace {
 
-enum : u64 { capabilities = 0, conf = 0x10, status = 0x20, counter = 0xF0, timer0 = 0x100, timer1 = 0x120, timer2 = 0x140 };
+enum : u64 {
+    capabilities = 0,
+    conf = 0x10,
+    status = 0x20,
+    counter = 0xF0,
+    timer0 = 0x100,
+    timer1 = 0x120,
+    timer2 = 0x140
+};
 constexpr u64 cmp = 8;
 constexpr u64 level = 2, enable = 4, periodic = 8, set_value = 64, mode32 = 256;
 constexpr u64 route(u64 gsi) { return gsi << 9; }

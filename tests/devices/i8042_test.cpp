@@ -80,8 +80,8 @@ TEST_F(I8042Test, KeyboardCommands) {
 }
 
 TEST_F(I8042Test, KeysAreTranslated) {
-    const u8 make_a[] = {0x1C}, break_a[] = {0xF0, 0x1C}, up[] = {0xE0, 0x75}, up_released[] = {0xE0, 0xF0, 0x75},
-             f7[] = {0x83};
+    const u8 make_a[] = {0x1C}, break_a[] = {0xF0, 0x1C}, up[] = {0xE0, 0x75},
+             up_released[] = {0xE0, 0xF0, 0x75}, f7[] = {0x83};
     EXPECT_TRUE(kbc.key(make_a, 1));
     EXPECT_TRUE(kbc.key(break_a, 2));
     EXPECT_TRUE(kbc.key(up, 2));

@@ -8,10 +8,11 @@
 namespace droste::test {
 namespace {
 
-constexpr u64 id = 0x20, version = 0x30, tpr = 0x80, apr = 0x90, ppr = 0xA0, eoi = 0xB0, ldr = 0xD0, dfr = 0xE0,
-              svr = 0xF0, isr = 0x100, tmr = 0x180, irr = 0x200, esr = 0x280, cmci = 0x2F0, icr_low = 0x300,
-              icr_high = 0x310, lvt_timer = 0x320, lvt_thermal = 0x330, lvt_perf = 0x340, lvt_lint0 = 0x350,
-              lvt_lint1 = 0x360, lvt_error = 0x370, initial = 0x380, current = 0x390, divide = 0x3E0;
+constexpr u64 id = 0x20, version = 0x30, tpr = 0x80, apr = 0x90, ppr = 0xA0, eoi = 0xB0, ldr = 0xD0,
+              dfr = 0xE0, svr = 0xF0, isr = 0x100, tmr = 0x180, irr = 0x200, esr = 0x280, cmci = 0x2F0,
+              icr_low = 0x300, icr_high = 0x310, lvt_timer = 0x320, lvt_thermal = 0x330, lvt_perf = 0x340,
+              lvt_lint0 = 0x350, lvt_lint1 = 0x360, lvt_error = 0x370, initial = 0x380, current = 0x390,
+              divide = 0x3E0;
 constexpr u32 masked = 1u << 16;
 constexpr u32 apic_base = 0x1B, tsc_deadline = 0x6E0;
 
@@ -48,7 +49,9 @@ protected:
     static void set(LocalApic& a, u64 offset, u32 value) { a.write(offset, Width::dword, value); }
     static bool requested(LocalApic& a, u8 v) { return bit(get(a, irr + (v / 32) * 16), v % 32); }
     static bool in_service(LocalApic& a, u8 v) { return bit(get(a, isr + (v / 32) * 16), v % 32); }
-    static void x2apic(LocalApic& a) { ASSERT_TRUE(a.write_msr(apic_base, *a.read_msr(apic_base) | 1 << 10)); }
+    static void x2apic(LocalApic& a) {
+        ASSERT_TRUE(a.write_msr(apic_base, *a.read_msr(apic_base) | 1 << 10));
+    }
     void fixed_level(u8 vector) {
         ApicMessage m;
         m.vector = vector;
@@ -66,10 +69,27 @@ protected:
 
 TEST_F(LocalApicTest, ResetValues) {
     one.reset();
-    const struct { u64 offset; u32 value; } rows[] = {
-        {id, 0}, {version, 0x0106'0015}, {tpr, 0}, {ppr, 0}, {ldr, 0}, {dfr, ~0u}, {svr, 0xFF}, {esr, 0},
-        {icr_low, 0}, {icr_high, 0}, {cmci, masked}, {lvt_timer, masked}, {lvt_thermal, masked}, {lvt_perf, masked},
-        {lvt_lint0, masked}, {lvt_lint1, masked}, {lvt_error, masked}, {initial, 0}, {current, 0}, {divide, 0}};
+    const struct { u64 offset; u32 value;
+    } rows[] = {{id, 0},
+                {version, 0x0106'0015},
+                {tpr, 0},
+                {ppr, 0},
+                {ldr, 0},
+                {dfr, ~0u},
+                {svr, 0xFF},
+                {esr, 0},
+                {icr_low, 0},
+                {icr_high, 0},
+                {cmci, masked},
+                {lvt_timer, masked},
+                {lvt_thermal, masked},
+                {lvt_perf, masked},
+                {lvt_lint0, masked},
+                {lvt_lint1, masked},
+                {lvt_error, masked},
+                {initial, 0},
+                {current, 0},
+                {divide, 0}};
     for (const auto& r : rows) EXPECT_EQ(get(one, r.offset), r.value) << std::hex << r.offset;
     EXPECT_EQ(get(two, id), 5u << 24);
     EXPECT_EQ(one.read_msr(apic_base), 0xFEE0'0900u);
@@ -79,10 +99,10 @@ TEST_F(LocalApicTest, ResetValues) {
 }
 
 TEST_F(LocalApicTest, WritableBits) {
-    const struct { u64 offset; u32 writable; } rows[] = {
-        {tpr, 0xFF}, {ldr, 0xFF00'0000}, {svr, 0x13FF}, {cmci, 0x107FF}, {lvt_timer, 0x700FF}, {lvt_thermal, 0x107FF},
-        {lvt_perf, 0x107FF}, {lvt_lint0, 0x1A7FF}, {lvt_lint1, 0x1A7FF}, {lvt_error, 0x100FF}, {icr_high, 0xFF00'0000},
-        {divide, 0xB}};
+    const struct { u64 offset; u32 writable;
+    } rows[] = {{tpr, 0xFF},          {ldr, 0xFF00'0000},     {svr, 0x13FF},           {cmci, 0x107FF},
+                {lvt_timer, 0x700FF}, {lvt_thermal, 0x107FF}, {lvt_perf, 0x107FF},     {lvt_lint0, 0x1A7FF},
+                {lvt_lint1, 0x1A7FF}, {lvt_error, 0x100FF},   {icr_high, 0xFF00'0000}, {divide, 0xB}};
     for (const auto& r : rows) {
         set(one, r.offset, ~0u);
         EXPECT_EQ(get(one, r.offset), r.writable) << std::hex << r.offset;
@@ -359,7 +379,10 @@ TEST_F(LocalApicTest, OneShotTimer) {
 }
 
 TEST_F(LocalApicTest, DividersOfTheTimer) {
-    const struct { u32 code; u32 by; } rows[] = {{0, 2}, {1, 4}, {2, 8}, {3, 16}, {8, 32}, {9, 64}, {10, 128}, {11, 1}};
+    const struct {
+        u32 code;
+        u32 by;
+    } rows[] = {{0, 2}, {1, 4}, {2, 8}, {3, 16}, {8, 32}, {9, 64}, {10, 128}, {11, 1}};
     for (const auto& r : rows) {
         set(one, divide, r.code);
         set(one, initial, 10);
@@ -457,9 +480,10 @@ TEST_F(LocalApicTest, TscDeadline) {
 
 TEST_F(LocalApicTest, ModeTransitions) {
     constexpr u64 off = 0xFEE0'0100, x1 = off | 1 << 11, x2 = x1 | 1 << 10, bad = off | 1 << 10;
-    const struct { u64 from, to; bool legal; } rows[] = {
-        {x1, x1, true}, {x1, x2, true}, {x1, off, true}, {x1, bad, false}, {x2, x2, true}, {x2, x1, false},
-        {x2, off, true}, {x2, bad, false}, {off, off, true}, {off, x1, true}, {off, x2, false}, {off, bad, false}};
+    const struct { u64 from, to; bool legal;
+    } rows[] = {{x1, x1, true},   {x1, x2, true},  {x1, off, true},  {x1, bad, false},
+                {x2, x2, true},   {x2, x1, false}, {x2, off, true},  {x2, bad, false},
+                {off, off, true}, {off, x1, true}, {off, x2, false}, {off, bad, false}};
     for (const auto& r : rows) {
         one.reset();
         if (r.from != x1) {

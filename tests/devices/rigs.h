@@ -36,7 +36,8 @@ struct Surroundings {
     ApicBus bus;
 };
 
-/// Every rig: the device, the size of its range, what the outside does to it, and whether reset forgets everything.
+/// Every rig: the device, the size of its range, what the outside does to it, and whether reset forgets
+/// everything.
 template <class D> struct Rig;
 
 struct RigDefaults : Surroundings {
@@ -155,7 +156,9 @@ template <> struct Rig<I8042> : RigDefaults {
     void stimulate(Random& random) {
         const u8 key[] = {0xF0, static_cast<u8>(random())};
         if (random() & 1) device.key(key + (random() & 1), 1);
-        else device.mouse(static_cast<int>(random() % 9000) - 4500, static_cast<int>(random() % 9) - 4, random() & 7);
+        else
+            device.mouse(static_cast<int>(random() % 9000) - 4500, static_cast<int>(random() % 9) - 4,
+                         random() & 7);
     }
 };
 template <> struct Rig<FwCfg> : RigDefaults {
@@ -199,7 +202,9 @@ template <> struct Rig<TestMemoryRegion> : RigDefaults {
 template <> struct Rig<ShutdownPort> : RigDefaults {
     ShutdownPort device{platform};
     static constexpr u64 range = 1;
-    void stimulate(Random& random) { device.write(0, Width::byte, static_cast<u8>("Shutdown"[random() % 8])); }
+    void stimulate(Random& random) {
+        device.write(0, Width::byte, static_cast<u8>("Shutdown"[random() % 8]));
+    }
 };
 
 /// A function with one window of each kind.
@@ -211,7 +216,8 @@ public:
         add_bar(0, BarKind::io, 32, latches);
         add_bar(1, BarKind::memory_32, 4096, latches);
         add_bar(4, BarKind::memory_64_prefetchable, 16384, latches);
-        msi = add_capability(0x05, {0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {0x71, 0, 0xFC, 0xFF, 0xFF, 0xFF});
+        msi =
+            add_capability(0x05, {0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, {0x71, 0, 0xFC, 0xFF, 0xFF, 0xFF});
     }
     const char* name() const override { return "test_function"; }
     PostCodes latches;
@@ -269,7 +275,9 @@ template <> struct Rig<PciEcam> : RigDefaults {
     PciBoard board{*this};
     PciEcam& device = board.ecam;
     static constexpr u64 range = 0x1000'0000;
-    static u64 near(u64 offset) { return (offset >> 12) % 3 * (offset & 1 ? 0x18000 : 0xF8000) + offset % 0x100; }
+    static u64 near(u64 offset) {
+        return (offset >> 12) % 3 * (offset & 1 ? 0x18000 : 0xF8000) + offset % 0x100;
+    }
     static constexpr bool has_state = false;
     Rig() { board.reset(); }
 };

@@ -25,8 +25,8 @@ protected:
     }
     std::string time() {
         char s[40];
-        std::snprintf(s, sizeof s, "%02x%02x-%02x-%02x %02x:%02x:%02x %d", in(0x32), in(9), in(8), in(7), in(4), in(2),
-                      in(0), in(6));
+        std::snprintf(s, sizeof s, "%02x%02x-%02x-%02x %02x:%02x:%02x %d", in(0x32), in(9), in(8), in(7),
+                      in(4), in(2), in(0), in(6));
         return s;
     }
     Clock clock;

@@ -99,12 +99,17 @@ struct Part {
     u64 plain = 0, flags = 0, low = 0, banked = 0;
     std::string told;
     u64 seen(u64 stored) { return stored + 1; }
-    void changed(u64 before, u64 after) { told += std::to_string(before) + ">" + std::to_string(after) + " "; }
+    void changed(u64 before, u64 after) {
+        told += std::to_string(before) + ">" + std::to_string(after) + " ";
+    }
 };
 constexpr Reg<Part> rows[] = {
-    {.offset = 0, .width = Width::dword, .name = "PLAIN", .stored = &Part::plain, .reset = 0x1122'3344, .mask = 0xFFFF'00FF},
-    {.offset = 4, .width = Width::word, .name = "FLAGS", .on = On::w1c, .stored = &Part::flags, .reset = 0xFF, .mask = 0x0F},
-    {.offset = 6, .width = Width::byte, .name = "LOW", .stored = &Part::low, .mask = 0xFF, .wrote = &Part::changed},
+    {.offset = 0, .width = Width::dword, .name = "PLAIN", .stored = &Part::plain, .reset = 0x1122'3344,
+     .mask = 0xFFFF'00FF},
+    {.offset = 4, .width = Width::word, .name = "FLAGS", .on = On::w1c, .stored = &Part::flags, .reset = 0xFF,
+     .mask = 0x0F},
+    {.offset = 6, .width = Width::byte, .name = "LOW", .stored = &Part::low, .mask = 0xFF,
+     .wrote = &Part::changed},
     {.offset = 7, .width = Width::byte, .name = "SEEN", .on = On::ro, .reading = &Part::seen, .bank = 0},
     {.offset = 7, .width = Width::byte, .name = "BANKED", .stored = &Part::banked, .mask = 0xFF, .bank = 1},
 };

@@ -5,8 +5,15 @@
 namespace droste {
 
 namespace {
-enum Pm1 : u64 { tmr = 1u << 0, bm = 1u << 4, gbl = 1u << 5, pwrbtn = 1u << 8, slpbtn = 1u << 9, rtc = 1u << 10,
-                 wak = 1u << 15 };
+enum Pm1 : u64 {
+    tmr = 1u << 0,
+    bm = 1u << 4,
+    gbl = 1u << 5,
+    pwrbtn = 1u << 8,
+    slpbtn = 1u << 9,
+    rtc = 1u << 10,
+    wak = 1u << 15
+};
 constexpr u64 enables = tmr | gbl | pwrbtn | slpbtn | rtc;
 constexpr u64 sci_en = 1u << 0, gbl_rls = 1u << 2, slp_en = 1u << 13;
 }  // namespace
@@ -25,7 +32,8 @@ void AcpiPm::reset() {
     update();
 }
 
-// TMR_STS follows changes of the timer's top bit; noticed when somebody looks, or by the event if it is enabled.
+// TMR_STS follows changes of the timer's top bit; noticed when somebody looks, or by the event if it is
+// enabled.
 void AcpiPm::note_rollover() {
     const u64 half = 1ull << (timer_bits() - 1);
     const u64 count = timer_now();
@@ -127,7 +135,8 @@ u64 SmiCommandPort::read(u64 offset, Width width) {
 }
 
 void SmiCommandPort::write(u64 offset, Width width, u64 value) {
-    if (offset == 1 || (offset == 0 && width != Width::byte)) status_ = static_cast<u8>(value >> (offset == 0 ? 8 : 0));
+    if (offset == 1 || (offset == 0 && width != Width::byte))
+        status_ = static_cast<u8>(value >> (offset == 0 ? 8 : 0));
     if (offset != 0) return;
     command_ = static_cast<u8>(value);
     pm_.smi_command(command_);

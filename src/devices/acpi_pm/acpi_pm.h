@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AcpiPm: the ACPI fixed hardware: PM1 event and control blocks, PM timer, GPE0 block, and the SMI command port.
+// AcpiPm: the ACPI fixed hardware: PM1 event and control blocks, PM timer, GPE0 block, and the SMI command
+// port.
 #pragma once
 #include "base/device.h"
 #include "base/events.h"
@@ -17,8 +18,8 @@ struct AcpiPmConfig {
     u8 acpi_enable = 0xF1, acpi_disable = 0xF0;  ///< commands of the SMI port, as in the FADT
 };
 
-/// Offsets from the PM base (0x600 by convention): 0 PM1_STS, 2 PM1_EN, 4 PM1_CNT, 8 PM_TMR, 0x20 GPE0_STS (2 bytes),
-/// 0x22 GPE0_EN (2 bytes). The range is 0x80 bytes long.
+/// Offsets from the PM base (0x600 by convention): 0 PM1_STS, 2 PM1_EN, 4 PM1_CNT, 8 PM_TMR, 0x20 GPE0_STS (2
+/// bytes), 0x22 GPE0_EN (2 bytes). The range is 0x80 bytes long.
 class AcpiPm final : public Device {
 public:
     static constexpr u64 clock_hz = 3'579'545;
@@ -68,7 +69,8 @@ private:
     u64 next_rollover_ = 0;  // the count at which the timer's top bit changes next
 };
 
-/// Ports 0xB2 (command) and 0xB3 (status): without a system-management mode the ACPI commands are done at once.
+/// Ports 0xB2 (command) and 0xB3 (status): without a system-management mode the ACPI commands are done at
+/// once.
 class SmiCommandPort final : public Device {
 public:
     explicit SmiCommandPort(AcpiPm& pm) : pm_(pm) {}

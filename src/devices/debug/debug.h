@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ports for debugging: exit with a status (0xF4), character consoles (0xE9, 0x402), power-on self-test codes (0x80).
+// Ports for debugging: exit with a status (0xF4), character consoles (0xE9, 0x402), power-on self-test codes
+// (0x80).
 #pragma once
 #include <array>
 

@@ -160,7 +160,8 @@ bool FwCfg::transfer(u64 address, u32 length, bool to_memory) {
     const auto item = items_.find(selected_);
     const std::size_t size = item == items_.end() ? 0 : item->second.size();
     const u32 present = static_cast<u32>(std::min<u64>(length, position_ < size ? size - position_ : 0));
-    if (to_memory && present != 0 && !memory_.write(MachinePhys(address), item->second.data() + position_, present))
+    if (to_memory && present != 0 &&
+        !memory_.write(MachinePhys(address), item->second.data() + position_, present))
         return false;
     position_ += present;
     if (!to_memory) return true;

@@ -15,12 +15,31 @@ namespace droste {
 /// The items are configuration, given before the machine starts; only selection and position are state.
 class FwCfg final : public Device {
 public:
-    enum Key : u16 { signature = 0x00, interface_id = 0x01, uuid = 0x02, ram_size = 0x03, nographic = 0x04,
-                     nb_cpus = 0x05, machine_id = 0x06, kernel_address = 0x07, kernel_size = 0x08,
-                     initrd_address = 0x0A, initrd_size = 0x0B, boot_menu = 0x0E, max_cpus = 0x0F,
-                     kernel_data = 0x11, initrd_data = 0x12, command_line_address = 0x13, command_line_size = 0x14,
-                     command_line_data = 0x15, setup_address = 0x16, setup_size = 0x17, setup_data = 0x18,
-                     file_directory = 0x19, first_file = 0x20 };
+    enum Key : u16 {
+        signature = 0x00,
+        interface_id = 0x01,
+        uuid = 0x02,
+        ram_size = 0x03,
+        nographic = 0x04,
+        nb_cpus = 0x05,
+        machine_id = 0x06,
+        kernel_address = 0x07,
+        kernel_size = 0x08,
+        initrd_address = 0x0A,
+        initrd_size = 0x0B,
+        boot_menu = 0x0E,
+        max_cpus = 0x0F,
+        kernel_data = 0x11,
+        initrd_data = 0x12,
+        command_line_address = 0x13,
+        command_line_size = 0x14,
+        command_line_data = 0x15,
+        setup_address = 0x16,
+        setup_size = 0x17,
+        setup_data = 0x18,
+        file_directory = 0x19,
+        first_file = 0x20
+    };
 
     explicit FwCfg(DmaMemory& memory);
 

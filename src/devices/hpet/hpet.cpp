@@ -8,15 +8,16 @@ namespace droste {
 
 namespace {
 constexpr u64 femtoseconds = 1'000'000'000'000'000;
-constexpr u64 conf_level = 1u << 1, conf_enable = 1u << 2, conf_periodic = 1u << 3, conf_periodic_capable = 1u << 4,
-              conf_64_bits = 1u << 5, conf_set_value = 1u << 6, conf_32_bit_mode = 1u << 8, conf_route = 0x1Fu << 9;
+constexpr u64 conf_level = 1u << 1, conf_enable = 1u << 2, conf_periodic = 1u << 3,
+              conf_periodic_capable = 1u << 4, conf_64_bits = 1u << 5, conf_set_value = 1u << 6,
+              conf_32_bit_mode = 1u << 8, conf_route = 0x1Fu << 9;
 constexpr u64 timers_base = 0x100, timer_stride = 0x20;
 }  // namespace
 
 Hpet::Hpet(HpetConfig config, EventQueue& queue, const TimeSource& time, InterruptSink& gsi,
            InterruptLine irq0, InterruptLine irq8)
-    : config_(config), queue_(queue), time_(time), clock_{config.hz, time.master_hz()}, gsi_(gsi), irq0_(irq0),
-      irq8_(irq8), timers_{Timer(*this), Timer(*this), Timer(*this)} {
+    : config_(config), queue_(queue), time_(time), clock_{config.hz, time.master_hz()}, gsi_(gsi),
+      irq0_(irq0), irq8_(irq8), timers_{Timer(*this), Timer(*this), Timer(*this)} {
     ASSERT(config.hz >= 10'000'000 && femtoseconds % config.hz == 0);
 }
 
@@ -93,7 +94,8 @@ void Hpet::visit(Archive& archive) {
 }
 
 const Reg<Hpet> Hpet::registers[] = {
-    {.offset = 0x000, .width = Width::qword, .name = "GCAP_ID", .on = On::ro, .reading = &Hpet::read_capabilities},
+    {.offset = 0x000, .width = Width::qword, .name = "GCAP_ID", .on = On::ro,
+     .reading = &Hpet::read_capabilities},
     {.offset = 0x010, .width = Width::qword, .name = "GEN_CONF", .stored = &Hpet::general_, .mask = 3,
      .wrote = &Hpet::wrote_general},
     {.offset = 0x020, .width = Width::qword, .name = "GINTR_STA", .on = On::w1c, .stored = &Hpet::status_,

@@ -12,12 +12,12 @@
 namespace droste {
 
 struct HpetConfig {
-    u64 hz = 100'000'000;                ///< must divide 10^15 (the period is told in femtoseconds), at least 10 MHz
+    u64 hz = 100'000'000;  ///< must divide 10^15 (the period is told in femtoseconds), at least 10 MHz
     u32 route_capability = 0x00F0'0000;  ///< the I/O APIC inputs that a timer may be routed to
 };
 
-/// The 1-KByte register block. In legacy replacement timers 0 and 1 take over IRQ0 and IRQ8, so the PIT's and the
-/// RTC's outputs go through this device: wire them to its input pins.
+/// The 1-KByte register block. In legacy replacement timers 0 and 1 take over IRQ0 and IRQ8, so the PIT's and
+/// the RTC's outputs go through this device: wire them to its input pins.
 class Hpet final : public Device, public InterruptSink {
 public:
     static constexpr unsigned timers = 3;

@@ -42,7 +42,8 @@ u64 I8042::read(u64 offset, Width) {
     if (offset == 0) return read_data();
     if (offset != 1) return ~0ull;
     return static_cast<u8>((source_ != Source::none ? status_output_full : 0) |
-                           (source_ == Source::aux ? status_aux : 0) | (config() & config_system ? status_system : 0) |
+                           (source_ == Source::aux ? status_aux : 0) |
+                           (config() & config_system ? status_system : 0) |
                            (last_was_command_ ? status_command : 0) | status_unlocked);
 }
 

@@ -146,7 +146,9 @@ void Ps2Mouse::packet() {
 }
 
 bool Ps2Mouse::input(int dx, int dy, u8 buttons) {
-    const auto add = [](i16 a, int b) { return static_cast<i16>(std::clamp(a + std::clamp(b, -4096, 4096), -4096, 4096)); };
+    const auto add = [](i16 a, int b) {
+        return static_cast<i16>(std::clamp(a + std::clamp(b, -4096, 4096), -4096, 4096));
+    };
     dx_ = add(dx_, dx);
     dy_ = add(dy_, dy);
     buttons_ = buttons & 7;

@@ -72,7 +72,8 @@ void IoApic::write_entry(unsigned pin, bool high_half, u32 value) {
     if (!(entry & level_triggered)) entry &= ~remote_irr;
     if (is_level(entry)) {
         service_level(pin);
-    } else if (mode_of(entry) == DeliveryMode::ext_int && before & masked && !(entry & masked) && bit(levels_, pin)) {
+    } else if (mode_of(entry) == DeliveryMode::ext_int && before & masked && !(entry & masked) &&
+               bit(levels_, pin)) {
         send(pin);  // the 8259 holds its request until it is acknowledged
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IoApic: 24 input pins, a redirection entry each, messages to local APICs (82093AA, version 0x20 with EOI register).
+// IoApic: 24 input pins, a redirection entry each, messages to local APICs (82093AA, version 0x20 with EOI
+// register).
 #pragma once
 #include <array>
 

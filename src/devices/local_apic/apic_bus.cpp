@@ -17,7 +17,8 @@ bool ApicBus::deliver(const ApicMessage& message, Shorthand shorthand, LocalApic
         return false;
     };
     if (message.mode == DeliveryMode::lowest_priority) {
-        LocalApic* best = nullptr;  // the first of equals, so that the choice does not depend on anything unsaved
+        LocalApic* best =
+            nullptr;  // the first of equals, so that the choice does not depend on anything unsaved
         for (LocalApic* apic : apics_)
             if (selected(*apic) && apic->software_enabled() &&
                 (best == nullptr || apic->processor_priority() < best->processor_priority()))

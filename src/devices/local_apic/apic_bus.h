@@ -45,7 +45,8 @@ public:
     void connect_8259(ExtIntSource& source) { ext_int_ = &source; }
 
     /// True if at least one local APIC accepted the message. `source` is the sender for the shorthands.
-    bool deliver(const ApicMessage& message, Shorthand shorthand = Shorthand::none, LocalApic* source = nullptr);
+    bool deliver(const ApicMessage& message, Shorthand shorthand = Shorthand::none,
+                 LocalApic* source = nullptr);
     /// A memory write of a device to 0xFEExxxxx. SDM "Message Signalled Interrupts".
     bool deliver_msi(MachinePhys address, u32 data);
     void broadcast_eoi(u8 vector);

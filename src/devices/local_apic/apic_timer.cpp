@@ -117,7 +117,8 @@ void ApicTimer::visit(Archive& archive) {
     archive.field("timer_start", start_);
     archive.field("tsc_deadline", deadline_);
     archive.field("tsc_offset", tsc_offset_);
-    if (archive.mode() == Archive::Mode::load) {  // a damaged file must not lead to a shift or division out of range
+    if (archive.mode() ==
+        Archive::Mode::load) {  // a damaged file must not lead to a shift or division out of range
         mode_ = static_cast<Mode>(static_cast<u8>(mode_) & 3);
         shift_ &= 7;
         if (initial_ == 0) running_ = false;

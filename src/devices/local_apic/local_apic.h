@@ -83,8 +83,8 @@ public:
 
     /// The TSC is the master time plus `offset`; the TSC-deadline follows.
     void set_tsc_offset(u64 offset) { timer_.set_tsc_offset(offset); }
-    /// The state in which firmware hands the bootstrap processor over: APIC enabled, the 8259 through LINT0 as
-    /// ExtINT, NMI at LINT1. For boards that load a kernel without firmware.
+    /// The state in which firmware hands the bootstrap processor over: APIC enabled, the 8259 through LINT0
+    /// as ExtINT, NMI at LINT1. For boards that load a kernel without firmware.
     void set_virtual_wire();
 
 private:
@@ -92,8 +92,21 @@ private:
     static const Register registers[];
     static const Register* find(u64 offset);
 
-    enum Lvt : unsigned { lvt_timer, lvt_thermal, lvt_performance, lvt_lint0, lvt_lint1, lvt_error, lvt_cmci, lvts };
-    enum ErrorBit : u32 { send_illegal_vector = 1u << 5, receive_illegal_vector = 1u << 6, illegal_address = 1u << 7 };
+    enum Lvt : unsigned {
+        lvt_timer,
+        lvt_thermal,
+        lvt_performance,
+        lvt_lint0,
+        lvt_lint1,
+        lvt_error,
+        lvt_cmci,
+        lvts
+    };
+    enum ErrorBit : u32 {
+        send_illegal_vector = 1u << 5,
+        receive_illegal_vector = 1u << 6,
+        illegal_address = 1u << 7
+    };
 
     void reset_registers();
     void update();

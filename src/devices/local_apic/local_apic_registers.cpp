@@ -45,7 +45,8 @@ void LocalApic::write(u64 offset, Width width, u64 value) {
         return;
     }
     if (r->xapic == On::ro) return;
-    (this->*r->writing)(static_cast<unsigned>(offset - r->offset) >> 4, static_cast<u32>(value) & r->writable);
+    (this->*r->writing)(static_cast<unsigned>(offset - r->offset) >> 4,
+                        static_cast<u32>(value) & r->writable);
 }
 
 std::optional<u64> LocalApic::read_msr(u32 index) {
@@ -181,16 +182,25 @@ const LocalApic::Register LocalApic::registers[] = {
     {0x180, 8, "TMR", On::ro, On::ro, 0, 0, &LocalApic::get_tmr, nullptr},
     {0x200, 8, "IRR", On::ro, On::ro, 0, 0, &LocalApic::get_irr, nullptr},
     {0x280, 1, "ESR", On::rw, On::rw, 0, 0, &LocalApic::get_esr, &LocalApic::set_esr},
-    {0x2F0, 1, "LVT_CMCI", On::rw, On::rw, 0x1'07FF, 0x1000, &LocalApic::get_lvt<lvt_cmci>, &LocalApic::set_lvt<lvt_cmci>},
+    {0x2F0, 1, "LVT_CMCI", On::rw, On::rw, 0x1'07FF, 0x1000, &LocalApic::get_lvt<lvt_cmci>,
+     &LocalApic::set_lvt<lvt_cmci>},
     {0x300, 1, "ICR_LOW", On::rw, On::rw, 0xC'CFFF, 0x1000, &LocalApic::get_icr_low, &LocalApic::set_icr_low},
-    {0x310, 1, "ICR_HIGH", On::rw, On::absent, 0xFF00'0000, 0, &LocalApic::get_icr_high, &LocalApic::set_icr_high},
-    {0x320, 1, "LVT_TIMER", On::rw, On::rw, 0x7'00FF, 0x1000, &LocalApic::get_lvt<lvt_timer>, &LocalApic::set_lvt<lvt_timer>},
-    {0x330, 1, "LVT_THERMAL", On::rw, On::rw, 0x1'07FF, 0x1000, &LocalApic::get_lvt<lvt_thermal>, &LocalApic::set_lvt<lvt_thermal>},
-    {0x340, 1, "LVT_PERF", On::rw, On::rw, 0x1'07FF, 0x1000, &LocalApic::get_lvt<lvt_performance>, &LocalApic::set_lvt<lvt_performance>},
-    {0x350, 1, "LVT_LINT0", On::rw, On::rw, 0x1'A7FF, 0x5000, &LocalApic::get_lvt<lvt_lint0>, &LocalApic::set_lvt<lvt_lint0>},
-    {0x360, 1, "LVT_LINT1", On::rw, On::rw, 0x1'A7FF, 0x5000, &LocalApic::get_lvt<lvt_lint1>, &LocalApic::set_lvt<lvt_lint1>},
-    {0x370, 1, "LVT_ERROR", On::rw, On::rw, 0x1'00FF, 0x1000, &LocalApic::get_lvt<lvt_error>, &LocalApic::set_lvt<lvt_error>},
-    {0x380, 1, "INITIAL_COUNT", On::rw, On::rw, ~0u, 0, &LocalApic::get_initial_count, &LocalApic::set_initial_count},
+    {0x310, 1, "ICR_HIGH", On::rw, On::absent, 0xFF00'0000, 0, &LocalApic::get_icr_high,
+     &LocalApic::set_icr_high},
+    {0x320, 1, "LVT_TIMER", On::rw, On::rw, 0x7'00FF, 0x1000, &LocalApic::get_lvt<lvt_timer>,
+     &LocalApic::set_lvt<lvt_timer>},
+    {0x330, 1, "LVT_THERMAL", On::rw, On::rw, 0x1'07FF, 0x1000, &LocalApic::get_lvt<lvt_thermal>,
+     &LocalApic::set_lvt<lvt_thermal>},
+    {0x340, 1, "LVT_PERF", On::rw, On::rw, 0x1'07FF, 0x1000, &LocalApic::get_lvt<lvt_performance>,
+     &LocalApic::set_lvt<lvt_performance>},
+    {0x350, 1, "LVT_LINT0", On::rw, On::rw, 0x1'A7FF, 0x5000, &LocalApic::get_lvt<lvt_lint0>,
+     &LocalApic::set_lvt<lvt_lint0>},
+    {0x360, 1, "LVT_LINT1", On::rw, On::rw, 0x1'A7FF, 0x5000, &LocalApic::get_lvt<lvt_lint1>,
+     &LocalApic::set_lvt<lvt_lint1>},
+    {0x370, 1, "LVT_ERROR", On::rw, On::rw, 0x1'00FF, 0x1000, &LocalApic::get_lvt<lvt_error>,
+     &LocalApic::set_lvt<lvt_error>},
+    {0x380, 1, "INITIAL_COUNT", On::rw, On::rw, ~0u, 0, &LocalApic::get_initial_count,
+     &LocalApic::set_initial_count},
     {0x390, 1, "CURRENT_COUNT", On::ro, On::ro, 0, 0, &LocalApic::get_current_count, nullptr},
     {0x3E0, 1, "DIVIDE", On::rw, On::rw, 0xB, 0, &LocalApic::get_divide, &LocalApic::set_divide},
     {0x3F0, 1, "SELF_IPI", On::absent, On::wo, 0xFF, 0, nullptr, &LocalApic::set_self_ipi},

@@ -6,8 +6,8 @@
 
 namespace droste {
 
-/// 00:00.0, 8086:29C0 with subsystem 1AF4:1100. PCIEXBAR (0x60) moves and switches the ECAM range. PAM and SMRAM
-/// registers keep what is written and change no mapping: the memory below 1 MiB is always RAM.
+/// 00:00.0, 8086:29C0 with subsystem 1AF4:1100. PCIEXBAR (0x60) moves and switches the ECAM range. PAM and
+/// SMRAM registers keep what is written and change no mapping: the memory below 1 MiB is always RAM.
 class HostBridge final : public PciFunction {
 public:
     /// `ecam_base` is PCIEXBAR after reset, already enabled, for boards without firmware; 0: disabled.

@@ -72,7 +72,8 @@ u8 PciFunction::add_capability(u8 id, const std::vector<u8>& body, const std::ve
 
 u64 PciFunction::config(u32 offset, unsigned size) const {
     u64 v = 0;
-    for (unsigned i = 0; i < size && offset + i < config_.size(); ++i) v |= u64(config_[offset + i]) << (8 * i);
+    for (unsigned i = 0; i < size && offset + i < config_.size(); ++i)
+        v |= u64(config_[offset + i]) << (8 * i);
     return v;
 }
 
@@ -113,7 +114,8 @@ void PciFunction::update_windows() {
         const u64 raw = config(reg_bar + 4 * i, is_64_bit(w.kind) ? 8 : 4);
         const u64 address = io ? raw & 0xFFFC : raw & ~15ull;
         const bool decode = bit(config_[reg_command], io ? 0 : 1) && address != 0 && !(io && raw >> 16);
-        if (decode != w.decoded || (decode && address != w.address)) decoder_->decode_changed(w, decode, address);
+        if (decode != w.decoded || (decode && address != w.address))
+            decoder_->decode_changed(w, decode, address);
     }
 }
 
@@ -121,7 +123,8 @@ void PciFunction::visit(Archive& archive) {
     archive.section(name(), 1);
     archive.field("config", config_);
     if (archive.mode() == Archive::Mode::load) {
-        for (std::size_t i = 0; i < config_.size(); ++i)  // BAR type bits decide addresses: not a file's to say
+        for (std::size_t i = 0; i < config_.size();
+             ++i)  // BAR type bits decide addresses: not a file's to say
             if (i >= reg_bar && i < reg_bar + 4 * bars)
                 config_[i] = static_cast<u8>((config_[i] & writable_[i]) | (initial_[i] & ~writable_[i]));
         update_windows();

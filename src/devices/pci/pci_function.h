@@ -59,7 +59,8 @@ public:
     bool interrupt_disabled() const { return bit(config_[5], 2); }
 
 protected:
-    /// Declares base address register `index` (a 64-bit one takes the next too). Device offsets are window offsets.
+    /// Declares base address register `index` (a 64-bit one takes the next too). Device offsets are window
+    /// offsets.
     void add_bar(unsigned index, BarKind kind, u64 size, Device& device);
     /// Appends a capability (its ID and link are put before `body`) and returns its offset.
     u8 add_capability(u8 id, const std::vector<u8>& body, const std::vector<u8>& writable);

@@ -28,8 +28,8 @@ void PciHost::config_write(unsigned bus, unsigned slot, unsigned number, u32 off
     if (PciFunction* f = find(bus, slot, number)) f->config_write(offset, width, value);
 }
 
-// A guest can make windows overlap (sizing a register with decoding on does): the later one is then not attached,
-// and comes in as soon as there is room.
+// A guest can make windows overlap (sizing a register with decoding on does): the later one is then not
+// attached, and comes in as soon as there is room.
 void PciHost::decode_changed(PciWindow& window, bool decode, u64 address) {
     detach(window);
     if (!decode && window.decoded) decoded_.erase(std::find(decoded_.begin(), decoded_.end(), &window));
@@ -89,12 +89,14 @@ void PciConfigPorts::visit(Archive& archive) {
 
 u64 PciEcam::read(u64 offset, Width width) {
     return host_.config_read(static_cast<unsigned>(offset >> 20), static_cast<unsigned>(bits(offset, 19, 15)),
-                             static_cast<unsigned>(bits(offset, 14, 12)), static_cast<u32>(offset & 0xFFF), width);
+                             static_cast<unsigned>(bits(offset, 14, 12)), static_cast<u32>(offset & 0xFFF),
+                             width);
 }
 
 void PciEcam::write(u64 offset, Width width, u64 value) {
     host_.config_write(static_cast<unsigned>(offset >> 20), static_cast<unsigned>(bits(offset, 19, 15)),
-                       static_cast<unsigned>(bits(offset, 14, 12)), static_cast<u32>(offset & 0xFFF), width, value);
+                       static_cast<unsigned>(bits(offset, 14, 12)), static_cast<u32>(offset & 0xFFF), width,
+                       value);
 }
 
 void PciEcam::visit(Archive& archive) { archive.section("pci_ecam", 1); }

@@ -11,7 +11,8 @@ namespace droste {
 class PciIntx final : public InterruptSink {
 public:
     explicit PciIntx(const std::array<InterruptLine, 4>& lines)
-        : shared_{InterruptOr(lines[0]), InterruptOr(lines[1]), InterruptOr(lines[2]), InterruptOr(lines[3])} {}
+        : shared_{InterruptOr(lines[0]), InterruptOr(lines[1]), InterruptOr(lines[2]),
+                  InterruptOr(lines[3])} {}
     static constexpr unsigned input(unsigned slot, unsigned pin) { return slot * 4 + pin; }
     void set_level(unsigned input_pin, bool asserted) override {
         const unsigned slot = input_pin / 4, pin = input_pin % 4;

@@ -18,7 +18,8 @@ void Pic::reset() {
     intr_.set(false);
 }
 
-// Priorities run from the input after `lowest` downwards; an input in service holds back its own and lower ones.
+// Priorities run from the input after `lowest` downwards; an input in service holds back its own and lower
+// ones.
 int Pic::pending(const Chip& chip) const {
     const u8 requests = chip.irr & ~chip.imr;
     if (requests == 0 || chip.next_icw != 0) return -1;

@@ -217,8 +217,8 @@ void PitChannel::latch_status(u64 tick) {
     sync(tick);
     if (status_latched_) return;
     const bool null_count = not_loaded_ || waiting_ != 0 || (running_ && tick < start_);
-    status_ = static_cast<u8>((output(tick) ? 0x80 : 0) | (null_count ? 0x40 : 0) | access_ << 4 | mode_ << 1 |
-                              (bcd_ ? 1 : 0));
+    status_ = static_cast<u8>((output(tick) ? 0x80 : 0) | (null_count ? 0x40 : 0) | access_ << 4 |
+                              mode_ << 1 | (bcd_ ? 1 : 0));
     status_latched_ = true;
 }
 

@@ -6,8 +6,8 @@
 
 namespace droste {
 
-/// All times are ticks of the counter's clock. Tick `t` is the state after t clock pulses; a count written at tick
-/// t is loaded by the next pulse and first visible at t + 1.
+/// All times are ticks of the counter's clock. Tick `t` is the state after t clock pulses; a count written at
+/// tick t is loaded by the next pulse and first visible at t + 1.
 class PitChannel {
 public:
     static constexpr u64 no_tick = ~0ull;

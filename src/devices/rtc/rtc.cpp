@@ -104,7 +104,8 @@ i64 Rtc::date() const {
     const i64 full_year = static_cast<i64>(decode(ram_[century])) * 100 + decode(ram_[year]);
     const unsigned m = std::clamp(decode(ram_[month]), 1u, 12u);
     const i64 days = days_from_civil(full_year, m, std::max(decode(ram_[day]), 1u));
-    return days * static_cast<i64>(seconds_per_day) + hour * 3600 + decode(ram_[minutes]) * 60 + decode(ram_[seconds]);
+    return days * static_cast<i64>(seconds_per_day) + hour * 3600 + decode(ram_[minutes]) * 60 +
+           decode(ram_[seconds]);
 }
 
 void Rtc::set_date(i64 since_1970) {
@@ -119,7 +120,8 @@ void Rtc::set_date(i64 since_1970) {
     ram_[seconds] = encode(of_day % 60);
     ram_[minutes] = encode(of_day / 60 % 60);
     ram_[hours] = encode_hour(of_day / 3600);
-    ram_[weekday] = encode(static_cast<unsigned>((days % 7 + 7 + 4) % 7) + 1);  // 1970-01-01 was a Thursday; 1 = Sunday
+    ram_[weekday] =
+        encode(static_cast<unsigned>((days % 7 + 7 + 4) % 7) + 1);  // 1970-01-01 was a Thursday; 1 = Sunday
     ram_[day] = encode(c.day);
     ram_[month] = encode(c.month);
     ram_[year] = encode(static_cast<unsigned>((c.year % 100 + 100) % 100));
@@ -242,7 +244,9 @@ void Rtc::write_register(u8 index, u8 value) {
     }
     case reg_c:
     case reg_d: break;
-    case reg_b: ram_[reg_b] = value & b_set ? value & static_cast<u8>(~b_uie) : value; break;  // SET clears UIE
+    case reg_b:
+        ram_[reg_b] = value & b_set ? value & static_cast<u8>(~b_uie) : value;
+        break;  // SET clears UIE
     default: ram_[index] = value; break;
     }
     update();

@@ -10,8 +10,8 @@
 
 namespace droste {
 
-/// Offsets: 0 index (port 0x70; bit 7 masks NMI), 1 data (0x71). The clock starts at `epoch`, in seconds since 1970,
-/// at guest time 0 and follows guest time only. The memory and the time survive a platform reset.
+/// Offsets: 0 index (port 0x70; bit 7 masks NMI), 1 data (0x71). The clock starts at `epoch`, in seconds
+/// since 1970, at guest time 0 and follows guest time only. The memory and the time survive a platform reset.
 class Rtc final : public Device {
 public:
     Rtc(EventQueue& queue, const TimeSource& time, InterruptLine irq8, i64 epoch);
@@ -29,8 +29,10 @@ public:
     bool nmi_masked() const { return bit(index_, 7); }
 
 private:
-    enum Register : u8 { seconds, seconds_alarm, minutes, minutes_alarm, hours, hours_alarm, weekday, day, month, year,
-                         reg_a, reg_b, reg_c, reg_d, century = 0x32 };
+    enum Register : u8 {
+        seconds, seconds_alarm, minutes, minutes_alarm, hours, hours_alarm,
+        weekday, day, month, year, reg_a, reg_b, reg_c, reg_d, century = 0x32
+    };
 
     u64 tick() const;
     bool running() const { return (ram_[reg_a] >> 4 & 7) <= 2; }

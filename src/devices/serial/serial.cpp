@@ -15,7 +15,8 @@ constexpr u8 trigger_levels[] = {1, 4, 8, 14};
 constexpr u8 connected = 0xB0;  // CTS, DSR, DCD
 }  // namespace
 
-Serial::Serial(EventQueue& queue, const TimeSource& time, InterruptLine irq, ByteSink& sink, Transmit transmit)
+Serial::Serial(EventQueue& queue, const TimeSource& time, InterruptLine irq, ByteSink& sink,
+               Transmit transmit)
     : queue_(queue), time_(time), irq_(irq), sink_(sink), transmit_(transmit) {}
 
 void Serial::Fifo::push(u8 byte, u8 error) {
@@ -66,7 +67,8 @@ void Serial::write(u64 offset, Width width, u64 value) {
 Time Serial::character_time(unsigned characters) const {
     const u64 divisor = dlm_ << 8 | dll_;
     const u64 data_bits = 5 + (lcr_ & 3);
-    const u64 half_bits = 2 * (1 + data_bits + (bit(lcr_, 3) ? 1 : 0)) + (bit(lcr_, 2) ? (data_bits == 5 ? 3 : 4) : 2);
+    const u64 half_bits =
+        2 * (1 + data_bits + (bit(lcr_, 3) ? 1 : 0)) + (bit(lcr_, 2) ? (data_bits == 5 ? 3 : 4) : 2);
     const u64 clocks = 8 * half_bits * (divisor == 0 ? 1 : divisor) * characters;
     return ClockRatio{uart_clock_hz, time_.master_hz()}.time_of(clocks);
 }
@@ -135,7 +137,8 @@ void Serial::wrote_thr(u64, u64 byte) {
         send(static_cast<u8>(byte));
         thr_interrupt_ = true;
     } else {
-        if (tx_.count >= capacity()) tx_.pop();  // the guest wrote without looking; the oldest byte is overwritten
+        if (tx_.count >= capacity())
+            tx_.pop();  // the guest wrote without looking; the oldest byte is overwritten
         tx_.push(static_cast<u8>(byte), 0);
         start_transmitter();
     }
@@ -282,10 +285,12 @@ const Reg<Serial> Serial::registers[] = {
     {.offset = 0, .name = "RBR", .on = On::ro, .reading = &Serial::read_rbr, .bank = 0},
     {.offset = 0, .name = "THR", .on = On::wo, .wrote = &Serial::wrote_thr, .bank = 0},
     {.offset = 0, .name = "DLL", .stored = &Serial::dll_, .reset = 12, .mask = 0xFF, .bank = 1},
-    {.offset = 1, .name = "IER", .stored = &Serial::ier_, .mask = 0x0F, .wrote = &Serial::wrote_ier, .bank = 0},
+    {.offset = 1, .name = "IER", .stored = &Serial::ier_, .mask = 0x0F, .wrote = &Serial::wrote_ier,
+     .bank = 0},
     {.offset = 1, .name = "DLM", .stored = &Serial::dlm_, .mask = 0xFF, .bank = 1},
     {.offset = 2, .name = "IIR", .on = On::ro, .reading = &Serial::read_iir},
-    {.offset = 2, .name = "FCR", .on = On::wo, .stored = &Serial::fcr_, .mask = 0xCF, .wrote = &Serial::wrote_fcr},
+    {.offset = 2, .name = "FCR", .on = On::wo, .stored = &Serial::fcr_, .mask = 0xCF,
+     .wrote = &Serial::wrote_fcr},
     {.offset = 3, .name = "LCR", .stored = &Serial::lcr_, .mask = 0xFF, .wrote = &Serial::wrote_lcr},
     {.offset = 4, .name = "MCR", .stored = &Serial::mcr_, .mask = 0x1F, .wrote = &Serial::wrote_mcr},
     {.offset = 5, .name = "LSR", .on = On::ro, .reading = &Serial::read_lsr},

@@ -41,7 +41,9 @@ void ShutdownPort::write(u64 offset, Width, u64 value) {
     static constexpr std::string_view word = "Shutdown";
     if (offset != 0) return;
     const char c = static_cast<char>(value);
-    matched_ = c == word[matched_ % word.size()] ? static_cast<u8>(matched_ % word.size() + 1) : c == word[0] ? 1 : 0;
+    matched_ = c == word[matched_ % word.size()] ? static_cast<u8>(matched_ % word.size() + 1)
+               : c == word[0]                    ? 1
+                                                 : 0;
     if (matched_ == word.size()) {
         matched_ = 0;
         platform_.power_off("port 0x8900");

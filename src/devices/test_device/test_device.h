@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What kernels made for testing expect of a PC: interrupt lines set by port, an echo port, a scratch memory region.
+// What kernels made for testing expect of a PC: interrupt lines set by port, an echo port, a scratch memory
+// region.
 #pragma once
 #include <array>
 
@@ -25,8 +26,8 @@ private:
     InterruptSink& sink_;
 };
 
-/// Port 0xE0: reads give what was written last, in any width. Port 0xE4 (a page whose mapping a hypervisor below
-/// would drop) takes writes without effect. Attach 8 ports from 0xE0.
+/// Port 0xE0: reads give what was written last, in any width. Port 0xE4 (a page whose mapping a hypervisor
+/// below would drop) takes writes without effect. Attach 8 ports from 0xE0.
 class TestEchoPort final : public Device {
 public:
     const char* name() const override { return "test_echo_port"; }
