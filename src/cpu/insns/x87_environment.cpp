@@ -117,7 +117,10 @@ void read_environment(const Image& i, FxArea& fx, bool segments) {
 
 bool load_image(Cpu& cpu, const Insn& in, Image& i, unsigned size) {
     u64 linear;
-    if (!cpu.operand(in, size, Access::read, linear)) return false;
+    // Observed order, seen in the address of page faults: the control word, the last byte, the rest.
+    if (!cpu.operand(in, size, Access::read, linear) || !cpu.probe_read(in.seg(), linear, i.wide ? 4 : 2) ||
+        !cpu.probe_read(in.seg(), linear + size - 1, 1))
+        return false;
     for (unsigned at = 0; at < size; at += 2) {
         std::array<u8, 2> v;
         if (!cpu.load(in.seg(), linear + at, v)) return false;
@@ -129,7 +132,10 @@ bool load_image(Cpu& cpu, const Insn& in, Image& i, unsigned size) {
 
 bool store_image(Cpu& cpu, const Insn& in, const Image& i, unsigned size) {
     u64 linear;
-    if (!cpu.operand(in, size, Access::write, linear) || !cpu.probe_write(in.seg(), linear, size)) return false;
+    if (!cpu.operand(in, size, Access::write, linear) || !cpu.probe_write(in.seg(), linear, i.wide ? 4 : 2) ||
+        !cpu.probe_write(in.seg(), linear + size - 1, 1) ||
+        !cpu.probe_write(in.seg(), linear, size))
+        return false;
     for (unsigned at = 0; at < size; at += 2)
         if (!cpu.store(in.seg(), linear + at, std::array<u8, 2>{i.bytes[at], i.bytes[at + 1]})) return false;
     return true;

@@ -62,9 +62,7 @@ template <Domain domain, Memory memory, bool with_mxcsr> Outcome run_vector(Cpu&
             rm = readable(cpu, in.seg(), linear, t.mem_size, bounce);
             if (!rm) return cpu.failed();
         } else {
-            // MXCSR must not change when the store faults: find out first.
-            if (with_mxcsr && !cpu.probe_write(in.seg(), linear, t.mem_size)) return cpu.failed();
-            rm = bounce;
+            rm = bounce;  // a fault of the store comes after the instruction has set flags in MXCSR, as on processors
         }
     }
     const u32 result = t.entry(base + t.reg.at(in.reg), rm, base + t.vvvv, base + t.is4, &s);
@@ -93,24 +91,16 @@ template <Domain domain> Outcome run_mmx(Cpu& cpu, const Insn& in) {
         rm = t.mem_read ? readable(cpu, in.seg(), linear, t.mem_size, bounce) : bounce;
         if (!rm) return cpu.failed();
     }
-    // A fault below takes the transition back.
-    const struct { u16 fsw; u8 ftw; std::array<std::array<u8, 16>, 8> st; } before{s.fx.fsw, s.fx.ftw, s.fx.st};
-    const auto undo = [&] {
-        s.fx.fsw = before.fsw;
-        s.fx.ftw = before.ftw;
-        s.fx.st = before.st;
-    };
+    // Observed on Raptor Cove: the transition stays when #XM is raised; when a store faults, but for the tags.
+    const u8 tags = s.fx.ftw;
     mmx_transition(s.fx);
     const u32 result = t.entry(base + t.reg.at(in.reg), rm, base + t.vvvv, base + t.is4, &s);
     if (t.row->traits & traits::mxcsr) {
         restore_mxcsr(s.fx);
-        if (result != 0) {
-            undo();
-            return raise_simd_exception(cpu);
-        }
+        if (result != 0) return raise_simd_exception(cpu);
     }
     if (t.mem_written && !store_sized(cpu, in.seg(), linear, bounce, t.mem_size)) {
-        undo();
+        s.fx.ftw = tags;
         return cpu.failed();
     }
     if (t.mmx_written) mark_mmx_written(s.fx, t.mmx_written == 1 ? in.reg : in.rm);

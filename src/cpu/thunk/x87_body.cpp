@@ -39,6 +39,12 @@ void update_pointers(Cpu& cpu, const Insn& in, const ThunkCall& t, FxArea& image
     }
 }
 
+/// Eighty bits are written as eight bytes and two: with the second part in a page that faults the first is written.
+bool store_result(Cpu& cpu, const Insn& in, const ThunkCall& t, u64 linear, const u8* from) {
+    if (t.mem_size != 10) return store_sized(cpu, in.seg(), linear, from, t.mem_size);
+    return store_sized(cpu, in.seg(), linear, from, 8) && store_sized(cpu, in.seg(), linear + 8, from + 8, 2);
+}
+
 Outcome run_x87(Cpu& cpu, const Insn& in) {
     const ThunkCall& t = *in.thunk;
     if (x87_blocked(cpu)) [[unlikely]] return raise_blocked(cpu, Domain::x87);
@@ -63,7 +69,7 @@ Outcome run_x87(Cpu& cpu, const Insn& in) {
     update_pointers(cpu, in, t, image);
     if (t.mem_written) {
         const bool suppressed = waits && (image.fsw & ~image.fcw & store_suppressing);
-        if (!suppressed && !store_sized(cpu, in.seg(), linear, operand, t.mem_size)) return cpu.failed();
+        if (!suppressed && !store_result(cpu, in, t, linear, bounce)) return cpu.failed();
     }
     std::memcpy(static_cast<void*>(&cpu.fx), &image, x87_bytes);
     return Outcome::next;
