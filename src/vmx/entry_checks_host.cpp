@@ -26,7 +26,7 @@ bool sysenter_canonical(X x) {
 }
 bool pat(X x) { return !x.c.has("exit_load_ia32_pat"_vmx) || valid_pat(x.v["host_ia32_pat"_f]); }
 bool efer_reserved(X x) {
-    return !x.c.has("exit_load_ia32_efer"_vmx) || (x.v["host_ia32_efer"_f] & ~x.cpu.model.valid_efer) == 0;
+    return !x.c.has("exit_load_ia32_efer"_vmx) || (x.v["host_ia32_efer"_f] & ~(x.cpu.model.valid_efer | efer_bits::lma)) == 0;
 }
 bool efer_long_mode(X x) {
     if (!x.c.has("exit_load_ia32_efer"_vmx)) return true;
