@@ -142,6 +142,7 @@ void Cpu::segments_changed() {
     }();
     if ((rflags & rflags_bits::tf) || instruction_breakpoints || monitor_trap) m |= mode_bits::step;
     mode = m;
+    if (m & mode_bits::step) set_attention();  // leaves the fast path, which would run whole blocks
     stack_mask = is64 ? ~0ull : ss.db() ? 0xFFFFFFFF : 0xFFFF;
     for (unsigned i = 0; i < 6; ++i) ea_base[i] = is64 && i < 4 ? 0 : seg[i].base;
     code_base_ = is64 ? 0 : cs.base;

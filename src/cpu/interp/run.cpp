@@ -60,6 +60,7 @@ void Cpu::finish_instruction(const Insn& in, Outcome outcome) {
     case Outcome::again: rip = insn_rip(in); break;
     case Outcome::fault:
         if (!access_exited) rip = insn_rip(in);
+        access_length = in.len;
         if (retry_stepped) {
             retry_stepped = false;
             step_one();
@@ -87,6 +88,7 @@ void Cpu::handle_failed_access() {
 }
 
 void Cpu::fetch_failed(const WalkFault& fault) {
+    access_length = 0;
     memory_fault = fault;
     switch (fault.kind) {
     case WalkFault::Kind::page_fault: pending_fault = Fault::of(Vector::pf, fault.error_code); break;
@@ -108,15 +110,20 @@ void Cpu::step_one() {
     }
     gpr[slot_rip] = rip;
     const Insn in = b->insn[0];
+    access_length = in.len;  // an access to the APIC-access page exits from within the body
     const Body body = blocks->body_of(in);
+    // RF counts for this instruction; IRET may set it for the next one, a REP chunk keeps it.
+    const u64 resume = rflags & rflags_bits::rf;
+    rflags &= ~rflags_bits::rf;
+    trap_suppressed = false;
     const Outcome outcome = body(*this, in);
     const bool retired = outcome != Outcome::fault && outcome != Outcome::vm_exit;
     if (retired) budget -= 1;
+    if (outcome == Outcome::again || outcome == Outcome::fault) rflags |= resume;
     finish_instruction(in, outcome);
     if (outcome == Outcome::next || outcome == Outcome::branch || outcome == Outcome::again ||
         outcome == Outcome::halt) {
         interruptibility &= ~shadow;
-        rflags &= ~rflags_bits::rf;
         if (mode & mode_bits::step || tf) after_instruction_debug(*this, tf);
         if (shadow != 0 || monitor_trap || pending_debug != 0) set_attention();
     }
