@@ -2,6 +2,7 @@
 // Translation: second level, walks, and the filling of both levels.
 #include "mmu/tlb.h"
 
+#include "base/assert.h"
 #include "mmu/table_walk.h"
 #include "mmu/tlb_caches.h"
 
@@ -89,7 +90,8 @@ void Mmu::Caches::select(const PagingControls& c) {
         if (x.used && x.key == key) {
             x.last_use = uses;
             current = i;
-            spaces.select(c);
+            const unsigned space = spaces.select(c);
+            ASSERT(space == x.space);
             return;
         }
         if (x.last_use < context[victim].last_use) victim = i;

@@ -220,7 +220,30 @@ TEST_F(InvalidationTest, ManySpaces) {
             mmu.flush_pcid(100);
             ASSERT_EQ(machine_of(local_page), old_page);
             ASSERT_EQ(machine_of(global_page), page);
+            guest.map(local_page, page | 7 | a | d);
+            go(static_cast<u16>(i / 8), static_cast<u16>(i % 8), Second::none);
+            ASSERT_EQ(machine_of(local_page), page);
+            ASSERT_TRUE(read(local_page));  // and the second level agrees
+            ASSERT_EQ(t.machine_page, page);
         }
+}
+
+// What the second level had to give up is gone from the first level, too: INVLPG finds nothing to remove, and
+// nothing stale may be left.
+TEST_F(InvalidationTest, TheFirstLevelFollowsReplacement) {
+    go(0, 0, Second::none);
+    guest.map(local_page, old_page | 7 | a | d);
+    ASSERT_EQ(machine_of(local_page), old_page);
+    ASSERT_TRUE(fetch(local_page));
+    for (const u16 pcid : {1, 2, 3, 4, 5}) {
+        go(0, pcid, Second::none);
+        ASSERT_EQ(machine_of(local_page), old_page);
+    }
+    go(0, 0, Second::none);
+    guest.map(local_page, new_page | 7 | a | d);
+    mmu.invlpg(Linear(local_page));
+    EXPECT_FALSE(l1_fetch(Privilege::supervisor, local_page));
+    EXPECT_EQ(machine_of(local_page), new_page);
 }
 
 // The numbers of address spaces run out after half a million flushes. Translations that were cached under a number
