@@ -66,6 +66,7 @@ bool row_matches(const InsnRow& r, const Decoded& d, u8 vex_pp, u32 mode) {
     if ((r.traits & traits::no64) && is64) return false;
     if ((r.traits & traits::protected_only) && (mode & mode_bits::real)) return false;
     if (!prefix_matches(e, d, vex_pp)) return false;
+    if ((r.traits & traits::no_rep_prefix) && d.rep != Rep::none) return false;
     if (e.w >= 0 && e.w != d.rex_w) return false;
     if (e.vex && e.l >= 0 && e.l != d.vex_l) return false;
     if (e.modrm) {

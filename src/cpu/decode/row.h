@@ -43,7 +43,7 @@ inline constexpr u32 host_thunk = 512;     ///< executed by a generated thunk wi
 inline constexpr u32 mxcsr = 1024;         ///< reads or sets MXCSR (may raise #XM)
 inline constexpr u32 privileged = 2048;    ///< #GP(0) when CPL > 0
 inline constexpr u32 not_user_fuzzed = 4096;  ///< no host-CPU oracle (system instruction, or not deterministic)
-inline constexpr u32 no_rep_prefix = 8192;
+inline constexpr u32 no_rep_prefix = 8192;   ///< F2 and F3 give #UD although 66 selects the operand size
 inline constexpr u32 control = 16384;      ///< x87: does not check for pending exceptions first (FNxxx)
 }  // namespace traits
 

@@ -153,6 +153,11 @@ template <class T> Outcome mulx_mem(Cpu& cpu, const Insn& in) {
     return mulx_by<T>(cpu, in, v);
 }
 
+/// Operands of 32 or 64 bits: 16-bit code, or a 66 prefix beside F3, does not make them smaller.
+consteval Bodies by_w(Code reg32, Code reg64, Code mem32, Code mem64) {
+    return {{Code{}, reg32, reg32, reg64}, {Code{}, mem32, mem32, mem64}};
+}
+
 constexpr InsnRow rows[] = {
     // clang-format off
     {"ADD", "00 /r"_op, "+Eb, Gb"_operands, ev_gv<Alu::add>(), Feature::base, traits::lockable, "w:OSZAPC"_flags},
@@ -225,13 +230,13 @@ constexpr InsnRow rows[] = {
     {"IDIV", "F6 /7"_op, "Eb, +AX"_operands, wide_forms<Wide::idiv>(), Feature::base, 0, "u:OSZAPC"_flags},
     {"IDIV", "F7 /7"_op, "Ev, +rAX, +rDX"_operands, wide_forms<Wide::idiv>(), Feature::base, 0, "u:OSZAPC"_flags},
     {"ADCX", "66 0F 38 F6 /r"_op, "+Gy, Ey"_operands,
-     Bodies{{Code{}, Code{}, code<adcx_reg<u32>>(), code<adcx_reg<u64>>()}, {Code{}, Code{}, code<adcx_mem<u32>>(), code<adcx_mem<u64>>()}},
+     by_w(code<adcx_reg<u32>>(), code<adcx_reg<u64>>(), code<adcx_mem<u32>>(), code<adcx_mem<u64>>()),
      Feature::adx, 0, "w:C r:C"_flags},
     {"ADOX", "F3 0F 38 F6 /r"_op, "+Gy, Ey"_operands,
-     Bodies{{Code{}, Code{}, code<adox_reg<u32>>(), code<adox_reg<u64>>()}, {Code{}, Code{}, code<adox_mem<u32>>(), code<adox_mem<u64>>()}},
+     by_w(code<adox_reg<u32>>(), code<adox_reg<u64>>(), code<adox_mem<u32>>(), code<adox_mem<u64>>()),
      Feature::adx, 0, "w:O r:O"_flags},
     {"MULX", "VEX.LZ.F2.0F38.WIG F6 /r"_op, "=Gy, =By, Ey, EDX"_operands,
-     Bodies{{Code{}, Code{}, code<mulx_reg<u32>>(), code<mulx_reg<u64>>()}, {Code{}, Code{}, code<mulx_mem<u32>>(), code<mulx_mem<u64>>()}},
+     by_w(code<mulx_reg<u32>>(), code<mulx_reg<u64>>(), code<mulx_mem<u32>>(), code<mulx_mem<u64>>()),
      Feature::bmi2},
     // clang-format on
 };

@@ -30,8 +30,13 @@ template <class T> Outcome jmp_mem(Cpu& cpu, const Insn& in) {
 }
 
 template <class T> Outcome call_to(Cpu& cpu, const Insn& in, u64 target) {
-    if (!branch_target<T>(cpu, target)) [[unlikely]] return Outcome::fault;
+    // As processors do it, the return address is written before the target is found wrong.
+    const u64 old_sp = cpu.reg(Gpr::rsp);
     if (!push(cpu, static_cast<T>(following<T>(cpu, in)))) [[unlikely]] return cpu.failed();
+    if (!branch_target<T>(cpu, target)) [[unlikely]] {
+        cpu.reg(Gpr::rsp) = old_sp;
+        return Outcome::fault;
+    }
     cpu.rip = target;
     return Outcome::branch;
 }

@@ -9,15 +9,20 @@ namespace {
 Outcome nothing(Cpu&, const Insn&) { return Outcome::next; }
 Outcome undefined(Cpu& cpu, const Insn&) { return cpu.ud(); }
 
-/// SDM "BOUND": signed index against a pair of signed bounds in memory.
+/// SDM "BOUND": signed index against a pair of signed bounds in memory. The upper one is read only when the lower one
+/// holds.
 template <class S> Outcome bound(Cpu& cpu, const Insn& in) {
+    const S index = static_cast<S>(cpu.reg<std::make_unsigned_t<S>>(in.reg));
+    const u64 ea = cpu.effective(in);
     u64 linear;
     S lower, upper;
-    if (!cpu.operand(in, 2 * sizeof(S), Access::read, linear) || !cpu.load(in.seg(), linear, lower) ||
-        !cpu.load(in.seg(), linear + sizeof(S), upper))
+    if (!operand_at(cpu, in, ea, sizeof(S), Access::read, linear) || !cpu.load(in.seg(), linear, lower))
         return cpu.failed();
-    const S index = static_cast<S>(cpu.reg<std::make_unsigned_t<S>>(in.reg));
-    if (index < lower || index > upper) return cpu.raise(Fault::of(Vector::br));
+    if (index < lower) return cpu.raise(Fault::of(Vector::br));
+    if (!operand_at(cpu, in, (ea + sizeof(S)) & address_mask(in.asz()), sizeof(S), Access::read, linear) ||
+        !cpu.load(in.seg(), linear, upper))
+        return cpu.failed();
+    if (index > upper) return cpu.raise(Fault::of(Vector::br));
     return Outcome::next;
 }
 constexpr std::array<Code, 4> bound_sizes{Code{}, code<bound<i16>>(), code<bound<i32>>(), Code{}};

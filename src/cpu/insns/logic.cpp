@@ -71,8 +71,9 @@ template <class T> Outcome pext(Cpu& cpu, const Insn& in) {
     return Outcome::next;
 }
 
+/// 32 bits also where the operand size is 16: in 16-bit code.
 consteval Bodies by_w(Code dword, Code qword) {
-    return {std::array<Code, 4>{Code{}, Code{}, dword, qword}, std::array<Code, 4>{Code{}, Code{}, dword, qword}};
+    return {std::array<Code, 4>{Code{}, dword, dword, qword}, std::array<Code, 4>{Code{}, dword, dword, qword}};
 }
 
 constexpr InsnRow rows[] = {

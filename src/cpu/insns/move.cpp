@@ -357,8 +357,8 @@ constexpr InsnRow rows[] = {
     {"SETLE", "0F 9E /r"_op, "=Eb"_operands, set_forms<0xE>(), Feature::base, 0, "r:OSZ"_flags},
     {"SETG", "0F 9F /r"_op, "=Eb"_operands, set_forms<0xF>(), Feature::base, 0, "r:OSZ"_flags},
     {"LEA", "8D /r mem"_op, "=Gv, M"_operands, Bodies{lea_sizes, lea_sizes}},
-    {"MOVBE", "0F 38 F0 /r mem"_op, "=Gv, Mv"_operands, Bodies{movbe_load_sizes, movbe_load_sizes}, Feature::movbe},
-    {"MOVBE", "0F 38 F1 /r mem"_op, "=Mv, Gv"_operands, Bodies{movbe_store_sizes, movbe_store_sizes}, Feature::movbe},
+    {"MOVBE", "0F 38 F0 /r mem"_op, "=Gv, Mv"_operands, Bodies{movbe_load_sizes, movbe_load_sizes}, Feature::movbe, traits::no_rep_prefix},
+    {"MOVBE", "0F 38 F1 /r mem"_op, "=Mv, Gv"_operands, Bodies{movbe_store_sizes, movbe_store_sizes}, Feature::movbe, traits::no_rep_prefix},
     {"XLAT", "D7"_op, "+AL"_operands, code<xlat>()},
     // clang-format on
 };

@@ -17,8 +17,22 @@ template <Count from> u8 count(Cpu& cpu, const Insn& in) {
     else return cpu.gpr8(8);
 }
 
+/// OF after a rotation by more than one is undefined. With the count in CL processors compute it as for a count of 1,
+/// as the host's instruction does here; Intel processors leave it when a register is rotated by an immediate count.
+template <Shift op, Count from, class T> T shifted_register(u16& flags, T a, u8 n) {
+    if constexpr (from == Count::imm && (op == Shift::rol || op == Shift::ror)) {
+        const u16 before = flags;
+        const T r = host::shift<op, T>(flags, a, n);
+        if ((n & (sizeof(T) == 8 ? 63 : 31)) != 1)
+            flags = static_cast<u16>((flags & ~flag_image::of) | (before & flag_image::of));
+        return r;
+    } else {
+        return host::shift<op, T>(flags, a, n);
+    }
+}
+
 template <Shift op, Count from, class T> Outcome shift_reg(Cpu& cpu, const Insn& in) {
-    cpu.set_reg<T>(in.rm, host::shift<op, T>(cpu.flags, cpu.reg<T>(in.rm), count<from>(cpu, in)));
+    cpu.set_reg<T>(in.rm, shifted_register<op, from, T>(cpu.flags, cpu.reg<T>(in.rm), count<from>(cpu, in)));
     return Outcome::next;
 }
 template <Shift op, Count from, class T> Outcome shift_mem(Cpu& cpu, const Insn& in) {
@@ -83,7 +97,8 @@ template <Flagless op, class T> Outcome flagless_shift(Cpu& cpu, const Insn& in)
     return Outcome::next;
 }
 template <Flagless op> consteval Bodies flagless_forms() {
-    constexpr std::array<Code, 4> c{Code{}, Code{}, code<flagless_shift<op, u32>>(), code<flagless_shift<op, u64>>()};
+    constexpr Code dword = code<flagless_shift<op, u32>>();
+    constexpr std::array<Code, 4> c{Code{}, dword, dword, code<flagless_shift<op, u64>>()};
     return {c, c};
 }
 

@@ -76,17 +76,17 @@ template <class T> Outcome pusha(Cpu& cpu, const Insn&) {
     cpu.set_sp(sp - 8 * sizeof(T));
     return Outcome::next;
 }
+// Registers are loaded one after the other; rSP moves last, so that the instruction can be repeated after a fault.
 template <class T> Outcome popa(Cpu& cpu, const Insn&) {
     const u64 sp = cpu.gpr[rsp];
-    std::array<T, 8> value{};  // rDI first; the slot of rSP is skipped
-    for (unsigned i = 0; i < 8; ++i) {
+    for (unsigned i = 0; i < 8; ++i) {  // rDI first; the slot of rSP is skipped
         u64 linear;
+        T v;
         if (i == 3) continue;
-        if (!stack_slot<T>(cpu, sp + i * sizeof(T), Access::read, linear) || !cpu.load(ss, linear, value[i]))
+        if (!stack_slot<T>(cpu, sp + i * sizeof(T), Access::read, linear) || !cpu.load(ss, linear, v))
             return cpu.failed();
+        cpu.set_reg<T>(7 - i, v);
     }
-    for (unsigned i = 0; i < 8; ++i)
-        if (i != 3) cpu.set_reg<T>(7 - i, value[i]);
     cpu.set_sp(sp + 8 * sizeof(T));
     return Outcome::next;
 }

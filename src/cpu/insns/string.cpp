@@ -75,6 +75,8 @@ template <class Element, class Bulk>
 Outcome repeat(Cpu& cpu, const Insn& in, Streams streams, unsigned size, Element element, Bulk bulk) {
     if (in.rep() == Rep::none) return element() == Step::faulted ? cpu.failed() : Outcome::next;
     u64 left = counter(cpu, in);
+    // With 32-bit addresses the repetition clears bits 63:32 of its counter before anything else.
+    set_by_address_size(cpu, in, Gpr::rcx, left);
     if (left == 0) return Outcome::next;
     const u64 n = chunk_length(cpu, in, streams, size);
     if (bulk(n)) {
@@ -93,7 +95,15 @@ Outcome repeat(Cpu& cpu, const Insn& in, Streams streams, unsigned size, Element
 }
 constexpr auto no_bulk = [](u64) { return false; };
 
+/// A repetition of MOVS or STOS clears bits 63:32 of its pointers with 32-bit addresses before anything else, as all
+/// do with the counter.
+void cut_pointer(Cpu& cpu, const Insn& in, Gpr r) {
+    if (in.rep() != Rep::none && in.asz() == 1) [[unlikely]] set_by_address_size(cpu, in, r, cpu.reg(r));
+}
+
 template <class T> Outcome movs(Cpu& cpu, const Insn& in) {
+    cut_pointer(cpu, in, Gpr::rsi);
+    cut_pointer(cpu, in, Gpr::rdi);
     const auto element = [&] {
         T v;
         if (!load_source(cpu, in, v) || !store_destination(cpu, in, v)) [[unlikely]] return Step::faulted;
@@ -130,6 +140,7 @@ template <class T> Outcome movs(Cpu& cpu, const Insn& in) {
 }
 
 template <class T> Outcome stos(Cpu& cpu, const Insn& in) {
+    cut_pointer(cpu, in, Gpr::rdi);
     const T v = cpu.reg<T>(0u);
     const auto element = [&] {
         if (!store_destination(cpu, in, v)) [[unlikely]] return Step::faulted;
@@ -166,9 +177,10 @@ template <class T> Outcome lods(Cpu& cpu, const Insn& in) {
 Step compared(const Cpu& cpu, const Insn& in) {
     return bool(cpu.flags & flag_image::zf) == (in.rep() == Rep::rep) ? Step::ok : Step::ended;
 }
-/// SDM "REP": a fault in the middle leaves the flags as they were before.
-Outcome with_flags_of_fault(Cpu& cpu, u16 before, Outcome outcome) {
-    if (outcome == Outcome::fault) cpu.flags = before;
+/// SDM "REP": a fault in the middle leaves the flags as they were before the instruction; so do chunks, that a fault
+/// in a later one finds them.
+Outcome with_flags_at_end(Cpu& cpu, u16 before, Outcome outcome) {
+    if (outcome != Outcome::next) cpu.flags = before;
     return outcome;
 }
 
@@ -176,13 +188,13 @@ template <class T> Outcome cmps(Cpu& cpu, const Insn& in) {
     const u16 before = cpu.flags;
     const auto element = [&] {
         T a, b;
-        if (!load_source(cpu, in, a) || !load_destination(cpu, in, b)) [[unlikely]] return Step::faulted;
+        if (!load_destination(cpu, in, b) || !load_source(cpu, in, a)) [[unlikely]] return Step::faulted;
         (void)host::binary<host::Alu::cmp, T>(cpu.flags, a, b);
         advance(cpu, in, Gpr::rsi, 1, sizeof(T));
         advance(cpu, in, Gpr::rdi, 1, sizeof(T));
         return compared(cpu, in);
     };
-    return with_flags_of_fault(cpu, before, repeat(cpu, in, Streams::both, sizeof(T), element, no_bulk));
+    return with_flags_at_end(cpu, before, repeat(cpu, in, Streams::both, sizeof(T), element, no_bulk));
 }
 
 template <class T> Outcome scas(Cpu& cpu, const Insn& in) {
@@ -195,7 +207,7 @@ template <class T> Outcome scas(Cpu& cpu, const Insn& in) {
         advance(cpu, in, Gpr::rdi, 1, sizeof(T));
         return compared(cpu, in);
     };
-    return with_flags_of_fault(cpu, before, repeat(cpu, in, Streams::destination, sizeof(T), element, no_bulk));
+    return with_flags_at_end(cpu, before, repeat(cpu, in, Streams::destination, sizeof(T), element, no_bulk));
 }
 
 // ---- INS, OUTS: every element is a tick
