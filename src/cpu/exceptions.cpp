@@ -125,7 +125,7 @@ bool through_task_gate(Cpu& cpu, const Frame& f, const Descriptor& gate) {
     if (!available) return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
     if (!tss.d.present()) return refuse(cpu, Vector::np, selector_error(selector, f.ext));
     const std::optional<u32> code = f.v.has_code ? std::optional<u32>(f.v.code) : std::nullopt;
-    switch (task_switch(cpu, selector, tss, TaskSource::task_gate, f.rip, code, f.ext, f.v.instruction_length)) {
+    switch (task_switch(cpu, selector, tss, TaskSource::task_gate, f.rip, f.flags, code, f.ext, f.v.instruction_length)) {
     case TaskSwitch::done: return true;
     case TaskSwitch::exited: cpu.access_exited = true; return false;
     case TaskSwitch::failed: case TaskSwitch::failed_in_new_task: break;

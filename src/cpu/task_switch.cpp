@@ -137,7 +137,7 @@ bool finish_in_new_task(Cpu& cpu, const TaskState& t, bool wide, std::optional<u
 }  // namespace
 
 TaskSwitch task_switch(Cpu& cpu, u16 selector, const DescriptorAt& tss, TaskSource source, u64 next_rip,
-                       std::optional<u32> error_code, u32 ext, u32 length) {
+                       u64 flags, std::optional<u32> error_code, u32 ext, u32 length) {
     using namespace rflags_bits;
     if (cpu.non_root) {
         cpu.hooks->task_switch(selector, static_cast<unsigned>(source), length);
@@ -166,7 +166,6 @@ TaskSwitch task_switch(Cpu& cpu, u16 selector, const DescriptorAt& tss, TaskSour
         !touch(cpu, old_descriptor + 5) || (nests && !touch(cpu, base)))
         return TaskSwitch::failed;
 
-    u64 flags = cpu.read_rflags();
     if (source == TaskSource::iret) flags &= ~nt;
     bool ok = nests || set_busy(cpu, old_descriptor, false);
     ok = ok && save_task(cpu, old_tr.base, from, next_rip, flags);

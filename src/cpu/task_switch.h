@@ -18,11 +18,11 @@ enum class TaskSwitch : u8 {
 };
 
 /// Switches to the task of `tss`, an available TSS that passed the caller's checks (busy for IRET).
-/// @param next_rip   saved as EIP of the old task
+/// @param next_rip   saved as EIP of the old task, with `flags` as EFLAGS
 /// @param error_code pushed in the new task
 /// @param ext        EXT bit of error codes
 /// @param length     instruction length for a VM exit
 TaskSwitch task_switch(Cpu& cpu, u16 selector, const DescriptorAt& tss, TaskSource source, u64 next_rip,
-                       std::optional<u32> error_code, u32 ext, u32 length);
+                       u64 flags, std::optional<u32> error_code, u32 ext, u32 length);
 
 }  // namespace droste

@@ -42,7 +42,8 @@ bool load_pointer(Cpu& cpu, const Insn& in, FarPointer& p) {
 
 Outcome to_task(Cpu& cpu, const Insn& in, u16 selector, const DescriptorAt& tss, TaskSource source) {
     cpu.rip = cpu.insn_rip(in);
-    switch (task_switch(cpu, selector, tss, source, cpu.next_rip(in), std::nullopt, 0, in.len)) {
+    switch (task_switch(cpu, selector, tss, source, cpu.next_rip(in), cpu.read_rflags(), std::nullopt, 0,
+                        in.len)) {
     case TaskSwitch::done: return Outcome::branch;
     case TaskSwitch::exited: return Outcome::vm_exit;
     case TaskSwitch::failed: return cpu.failed();
