@@ -92,6 +92,16 @@ TEST_F(I8042Test, KeysAreTranslated) {
     EXPECT_FALSE(kbc.key(make_a, 1));
 }
 
+TEST_F(I8042Test, SavedBetweenPrefixAndCode) {
+    const u8 prefix[] = {0xF0}, code[] = {0x1C};
+    EXPECT_TRUE(kbc.key(prefix, 1));
+    LoadArchive archive(save(kbc));
+    kbc.reset();
+    kbc.visit(archive);
+    EXPECT_TRUE(kbc.key(code, 1));
+    EXPECT_EQ(drain(), Bytes{0x9E});
+}
+
 TEST_F(I8042Test, InterruptsForEachByte) {
     command(0x60);
     data(0x47);

@@ -77,6 +77,10 @@ template <> struct Rig<IoApic> : RigDefaults {
         apic.write(0xF0, Width::dword, 0x1FF);
     }
     void stimulate(Random& random) {
+        if (random() & 1) {  // an entry that is likely to be open
+            device.write(0, Width::dword, 0x10 + 2 * (random() % 24));
+            device.write(0x10, Width::dword, (random() & 0x8000) | 0x30 | (random() & 0xFF));
+        }
         if (random() & 1) device.set_level(static_cast<unsigned>(random() % 26), random() & 1);
         if (random() & 1) device.end_of_interrupt(static_cast<u8>(random()));
     }
@@ -164,6 +168,11 @@ template <> struct Rig<I8042> : RigDefaults {
 template <> struct Rig<FwCfg> : RigDefaults {
     FwCfg device{memory};
     static constexpr u64 range = 12;
+    void stimulate(Random& random) {
+        static constexpr u64 keys[] = {0, 1, 3, 0x19, 0x20, 0x99};
+        device.write(0, Width::word, keys[random() % 6]);
+        device.read(1, random() & 1 ? Width::byte : Width::dword);
+    }
     Rig() {
         device.add_memory_size(1 << 30);
         (void)device.add_file("etc/test", {1, 2, 3, 4, 5});

@@ -265,9 +265,9 @@ void PitChannel::visit(Archive& archive) {
         mode_ = mode_ > 5 ? 0 : mode_;
         access_ = access_ < 1 || access_ > 3 ? 3 : access_;
         latched_bytes_ &= 3;
-        if (base_ == 0 || base_ > 0x2'0000) base_ = 0x10000;
         if (waiting_ > 0x10000) waiting_ = 0x10000;
-        if (mode_ == 2 && base_ == 1) base_ = 2;
+        const bool divides = running_ && (mode_ == 2 || mode_ == 3);
+        if (base_ > 0x10000 || (divides && base_ < 2)) base_ = 0x10000;
     }
 }
 
