@@ -84,6 +84,11 @@ void drop_inner_segments(Cpu& cpu) {
         Segment& r = cpu.segment(s);
         // A null FS or GS keeps the base that WRMSR gave it.
         if (r.unusable()) continue;
+        // So does one with a null selector that a VM entry made usable (KVM does so for its guest hypervisors).
+        if ((r.selector & ~3) == 0) {
+            r.access |= Segment::unusable_bit;
+            continue;
+        }
         const bool conforming = (r.type() & 0xC) == 0xC;
         if (!r.system() && (conforming || r.dpl() >= cpu.cpl)) continue;
         r = null_segment(0);
