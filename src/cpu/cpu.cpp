@@ -185,7 +185,9 @@ void Cpu::paging_changed() {
     p.pcid = (cr4 & cr4_bits::pcide) ? static_cast<u16>(cr3 & 0xFFF) : u16{0};
     p.vpid = current_vpid;
     p.ept = ept_enabled;
-    p.ept_execute_only = true;
+    p.ept_execute_only = ept_execute_only;
+    p.ept_1gb = ept_1gb;
+    p.ept_advanced_exit_info = ept_advanced_exit_info;
     p.eptp = current_eptp;
     p.apic_access_page = apic_access_page;
     mmu.set_controls(p);

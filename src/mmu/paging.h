@@ -23,6 +23,7 @@ struct PagingControls {
     // second level
     bool ept{};
     bool ept_execute_only{};         ///< capability: R=0 X=1 is legal
+    bool ept_1gb{};                  ///< capability: 1-GByte pages
     bool ept_advanced_exit_info{};   ///< capability: qualification bits 11:9 tell of the linear address
     u64 eptp{};                      ///< bits 5:3 walk length - 1, 6 A/D flags, 51:12 table
     u64 apic_access_page = ~0ull;    ///< machine-physical page given special treatment, or ~0

@@ -105,21 +105,21 @@ struct TableEpt {
     using Entry = u64;
     static constexpr unsigned index_bits = 9;
     unsigned levels;
-    bool execute_only;
+    bool execute_only, page1gb;
     u64 reserved;
     explicit TableEpt(const PagingControls& c)
-        : levels(bits(c.eptp, 5, 3) == 4 ? 5 : 4), execute_only(c.ept_execute_only),
+        : levels(bits(c.eptp, 5, 3) == 4 ? 5 : 4), execute_only(c.ept_execute_only), page1gb(c.ept_1gb),
           reserved(beyond_physical(c.maxphyaddr)) {}
     static bool present(u64 entry) { return entry & ept_entry::rights; }
-    static bool maps_page(unsigned level, u64 entry) {
-        return (entry & ept_entry::page_size) && (level == 2 || level == 3);
+    bool maps_page(unsigned level, u64 entry) const {
+        return (entry & ept_entry::page_size) && (level == 2 || (level == 3 && page1gb));
     }
     bool malformed(unsigned level, bool leaf, u64 entry) const {
         const u64 r = entry & ept_entry::rights;
         if (r == ept_entry::write || r == (ept_entry::write | ept_entry::execute)) return true;
         if (r == ept_entry::execute && !execute_only) return true;
         if (entry & reserved) return true;
-        if (!leaf) return bits(entry, level >= 4 ? 7 : 6, 3) != 0;
+        if (!leaf) return bits(entry, 7, 3) != 0;
         constexpr u8 memory_types = 0b0111'0011;  // UC, WC, WT, WP, WB
         if (!bit(memory_types, ept_entry::memory_type(entry))) return true;
         return level > 1 && bits(entry, level == 2 ? 20 : 29, 12) != 0;

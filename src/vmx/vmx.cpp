@@ -9,6 +9,9 @@ namespace droste {
 Vmx::Vmx(Cpu& cpu, const VmxCapabilities& capabilities)
     : cpu_(cpu), caps_(capabilities), apic_(*this), timer_(*this) {
     cpu_.hooks = this;
+    cpu_.ept_execute_only = caps_.has("ept_execute_only"_vmx);
+    cpu_.ept_1gb = caps_.has("ept_1g_pages"_vmx);
+    cpu_.ept_advanced_exit_info = caps_.has("ept_violation_advanced_information"_vmx);
 }
 
 Vmx::~Vmx() {
