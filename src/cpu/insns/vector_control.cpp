@@ -2,6 +2,8 @@
 // SIMD instructions whose memory accesses go element by element, and those of MXCSR and the upper halves.
 #include "cpu/insns/vector_control.h"
 
+#include <algorithm>
+
 #include "cpu/thunk/availability.h"
 #include "cpu/thunk/mmx_state.h"
 #include "cpu/thunk/thunk.h"
@@ -152,6 +154,7 @@ template <class I, class T, unsigned bytes> Outcome gather(Cpu& cpu, const Insn&
             !cpu.load(in.seg(), linear, elements<T>(result)[i]))
             return cpu.failed();
         m[i] = 0;
+        clear_above(result, std::max<unsigned>(n * sizeof(T), 16));  // each element is a VEX write of its own
     }
     mask = Vec{};
     clear_above(result, n * sizeof(T));
