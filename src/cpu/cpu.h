@@ -325,6 +325,8 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     }
     Outcome ud() { return raise(Fault::of(Vector::ud)); }
     Outcome gp0() { return raise(Fault::of(Vector::gp, 0)); }
+    /// Translates the address of an instruction fetch. False: what failed waits, as after a failed access.
+    bool translate_fetch(u64 linear, Translation& t);
     /// An instruction fetch failed: turns the walk's report into a pending fault or memory exit.
     void fetch_failed(const WalkFault& fault);
     /// Acts on what a failed access left: fault, memory exit, or an exit that already happened.

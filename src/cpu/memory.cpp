@@ -238,6 +238,23 @@ bool Cpu::probe_read(unsigned s, u64 linear, unsigned size) {
     return a.prepare(s, linear, size, Access::read, privilege(*this), Intent::explicit_access);
 }
 
+bool Cpu::translate_fetch(u64 linear, Translation& t) {
+    WalkFault fault;
+    const WalkCounters before = mmu.counters;
+    const bool ok = mmu.translate_fetch(Linear(linear), privilege(*this), t, fault);
+    charge_walks(*this, before);
+    if (!ok) {
+        fetch_failed(fault);
+        return false;
+    }
+    if (!t.apic_access || !non_root) [[likely]] return true;
+    const Decision d =
+        hooks->apic_access(linear & page_offset, Access::execute, Width::byte, 0, t.guest_page + (linear & page_offset));
+    if (d.kind != Decision::Kind::exited) return true;
+    access_exited = true;
+    return false;
+}
+
 u8* Cpu::bulk(u64 linear, u64 size, Access access) {
     if (tlb == &mmu.data(DataClass::none)) return nullptr;  // each element is of interest
     if (!code64()) linear &= 0xFFFF'FFFF;

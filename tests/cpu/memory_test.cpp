@@ -338,6 +338,17 @@ TEST_F(ApicPageTest, AnExitFromTheMiddleOfABlock) {
     EXPECT_EQ(m.cpu.reg(Gpr::rcx), 0u);
 }
 
+TEST_F(ApicPageTest, FetchingFromThePageExits) {
+    hooks.answer.kind = Decision::Kind::exited;
+    m.cpu.rip = page + 0x40;
+    ASSERT_EQ(m.run_for(10), Stop::halted);
+    ASSERT_EQ(hooks.calls.size(), 1u);
+    EXPECT_EQ(hooks.calls[0].access, Access::execute);
+    EXPECT_EQ(hooks.calls[0].offset, 0x40u);
+    EXPECT_EQ(hooks.calls[0].rip, page + 0x40);
+    EXPECT_EQ(m.cpu.rip, TestMachine::stops + 1);
+}
+
 // A write that crosses into the page exits before anything is written.
 TEST_F(ApicPageTest, AnExitComesBeforeTheOtherHalf) {
     hooks.answer.kind = Decision::Kind::exited;

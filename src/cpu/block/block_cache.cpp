@@ -67,7 +67,7 @@ Body BlockCache::body_of(const Insn& in) const {
     default: break;
     }
     const InsnRow& row = isa_.row(in.op);
-    if (row.traits & traits::host_thunk) return thunk_code.body;
+    if (row.traits & traits::host_thunk) return in.thunk->code.body;
     return row.run.by[in.mem()][in.osz()].body;
 }
 
@@ -80,12 +80,7 @@ Block* BlockCache::find(Cpu& cpu, u64 linear) {
         phys = e.machine_page | (linear & 0xFFF);
         page = e.host;
     } else {
-        WalkFault fault;
-        const Privilege p = cpu.cpl == 3 ? Privilege::user : Privilege::supervisor;
-        if (!mmu_.translate_fetch(Linear(linear), p, t, fault)) {
-            cpu.fetch_failed(fault);
-            return nullptr;
-        }
+        if (!cpu.translate_fetch(linear, t)) return nullptr;
         phys = t.machine_page | (linear & 0xFFF);
         page = t.host;
     }
@@ -124,9 +119,8 @@ bool BlockCache::translate(Cpu& cpu, std::span<const u8> bytes, u16 offset, Insn
     if ((row.traits & traits::privileged) && (cpu.mode & mode_bits::user))
         return pseudo(pseudo_op::general_protection, general_protection_code);
     if (row.traits & traits::host_thunk) {
-        out.thunk = thunks_.call_for(d);
-        if (out.thunk == nullptr) return pseudo(pseudo_op::undefined, undefined_code);
-        out.h = thunk_code.fast;
+        out.thunk = thunks_.call_for(d, cpu.mode);
+        out.h = out.thunk->code.fast;
     } else {
         out.h = row.run.by[out.mem()][out.osz()].fast;
         if (out.h == nullptr) return pseudo(pseudo_op::undefined, undefined_code);
@@ -199,14 +193,9 @@ Block* BlockCache::build_single(Cpu& cpu, u64 linear, std::span<const u8> head) 
     bool ends = false;
     if (!translate(cpu, std::span(bytes).first(have), 0, b->insn[0], ends)) {
         Translation t;
-        WalkFault fault;
-        const Privilege p = cpu.cpl == 3 ? Privilege::user : Privilege::supervisor;
         u64 next = (linear & ~0xFFFull) + 4096;
         if (!cpu.code64()) next &= 0xFFFFFFFF;
-        if (!mmu_.translate_fetch(Linear(next), p, t, fault)) {
-            cpu.fetch_failed(fault);
-            return nullptr;
-        }
+        if (!cpu.translate_fetch(next, t)) return nullptr;
         for (unsigned i = 0; have < max_insn_bytes; ++have, ++i)
             bytes[have] = t.host != nullptr
                               ? t.host[i]
