@@ -231,7 +231,8 @@ bool Vmx::exception(Fault fault, u64 qualification, bool software) {
     e.interruption_error_code = fault.code();
     if (cpu_.iret_unblocked_nmi && !cpu_.vectoring.active && fault.vector() != Vector::df)
         e.interruption_information |= interruption::nmi_unblocking;
-    if (software) e.instruction_length = cpu_.vectoring.instruction_length;
+    // Of software events: intercepted themselves, or met by a fault while they were delivered.
+    if (software || cpu_.vectoring.active) e.instruction_length = cpu_.vectoring.instruction_length;
     exit(e);
     return true;
 }

@@ -103,6 +103,19 @@ public:
         run_for(ticks);
         return cpu.non_root ? 0xFFFF : static_cast<u32>(get("exit_reason"_f));
     }
+    /// Brings a guest that is still running back to the host.
+    void exit_by_cpuid() {
+        ASSERT(cpu.non_root);
+        write(guest_code, {0x0F, 0xA2});
+        cpu.rip = guest_code;
+        cpu.rflags &= ~rflags_bits::if_;
+        cpu.activity = Activity::active;
+        run_for(10);
+        ASSERT(!cpu.non_root);
+        set("guest_rflags"_f, 2);
+        set("guest_interrupt_status"_f, 0);
+        set("guest_rsp"_f, guest_stack);
+    }
     u64 reason() const { return get("exit_reason"_f); }
     u64 qualification() const { return get("exit_qualification"_f); }
     VmxError error() const { return static_cast<VmxError>(get("vm_instruction_error"_f)); }
