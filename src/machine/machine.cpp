@@ -105,6 +105,7 @@ Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsol
                            .console = console}) {
     cpu.msrs = &msrs;
     vmx.add_observer(levels);
+    vmx.add_observer(entry_failures);
     cpu.costs = config.costs;
     cpu.rng_state = config.rdrand_seed;
     constexpr u64 locked_with_vmx = 5;
@@ -177,6 +178,7 @@ RunSummary Machine::summary() const {
     s.ept_references = p.cpu.mmu.counters.ept_references;
     s.levels_json = levels_json(p.levels);
     s.levels_table = levels_table(p.levels);
+    for (const auto& [check, f] : p.entry_failures.failures()) s.entry_failures.push_back({check, f.count, f.first_tick});
     s.last_exits = recent_exits(p.levels);
     return s;
 }

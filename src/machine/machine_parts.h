@@ -13,6 +13,7 @@
 #include "machine/apic_window.h"
 #include "machine/board.h"
 #include "machine/console.h"
+#include "machine/entry_failures.h"
 #include "machine/machine.h"
 #include "mmu/physical_memory.h"
 #include "nested/level_observer.h"
@@ -66,6 +67,7 @@ struct Machine::Parts final : PlatformControl {
     Cpu cpu;
     Vmx vmx;
     LevelObserver levels;
+    EntryFailures entry_failures;
     Console console;
     Board board;
 

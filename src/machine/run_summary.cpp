@@ -50,6 +50,9 @@ std::string summary_json(const RunSummary& s) {
     Json trail = Json::array(), input = Json::array();
     for (const HashMark& m : s.hash_trail) trail.push_back({{"tick", m.tick}, {"hash", fmt::format("{:016x}", m.hash)}});
     for (const StampedInput& i : s.input) input.push_back({{"time", i.time}, {"tick", i.tick}, {"byte", i.byte}});
+    Json failures = Json::array();
+    for (const EntryFailureCount& f : s.entry_failures)
+        failures.push_back({{"check", f.check}, {"count", f.count}, {"first_tick", f.first_tick}});
     Json j = {
         {"format", "droste-run"},
         {"version", 1},
@@ -70,6 +73,7 @@ std::string summary_json(const RunSummary& s) {
         {"page_walks", {{"walks", s.walks}, {"references", s.walk_references}, {"ept_references", s.ept_references}}},
         {"hash_trail", std::move(trail)},
         {"input", std::move(input)},
+        {"vm_entry_failures", std::move(failures)},
         {"last_exits", s.last_exits},
     };
     if (!s.levels_json.empty()) j["levels"] = Json::parse(s.levels_json, nullptr, false);
@@ -82,6 +86,9 @@ std::string summary_text(const RunSummary& s, bool colour) {
     const char* off = colour ? "\x1b[0m" : "";
     std::string out;
     if (!s.levels_table.empty()) out += s.levels_table + "\n";
+    for (const EntryFailureCount& f : s.entry_failures)
+        out += fmt::format("VM entry failed {} time{}, first at tick {}: {}\n", f.count, f.count == 1 ? "" : "s", f.first_tick,
+                           f.check);
     const bool died = exit_status(s.end) == 3;
     if (died && !s.last_exits.empty()) {
         out += "last VM exits:\n";

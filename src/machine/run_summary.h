@@ -41,6 +41,13 @@ struct HashMark {
     u64 hash;
 };
 
+/// A check of VM entry that failed.
+struct EntryFailureCount {
+    std::string check;
+    u64 count;
+    u64 first_tick;
+};
+
 struct RunSummary {
     RunEnd end;
     std::string stack;
@@ -59,6 +66,7 @@ struct RunSummary {
     /// in non-root operation.
     std::string levels_json;
     std::string levels_table;
+    std::vector<EntryFailureCount> entry_failures;
     /// The last VM exits, newest last, one line each; told when the guest died.
     std::vector<std::string> last_exits;
 };

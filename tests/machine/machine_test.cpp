@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cpu/model.h"
 #include "machine/loader/loader.h"
 #include "machine/tiny_guest.h"
 
@@ -151,6 +152,41 @@ TEST(Machine, SummaryIsJson) {
     EXPECT_EQ(j["ticks"], r.summary.ticks);
     EXPECT_TRUE(j["host"].contains("seconds"));
     EXPECT_THAT(summary_text(r.summary, false), HasSubstr("powered off"));
+}
+
+TEST(Machine, SummaryTellsFailedEntries) {
+    RunSummary s;
+    s.entry_failures.push_back({"host IA32_EFER: reserved bits", 2, 77});
+    EXPECT_THAT(summary_text(s, false), HasSubstr("VM entry failed 2 times, first at tick 77: host IA32_EFER: reserved bits"));
+    EXPECT_EQ(nlohmann::json::parse(summary_json(s))["vm_entry_failures"][0]["count"], 2);
+}
+
+TEST(Machine, ChoicesOfTheConfigurationAreWhatTheProcessorHas) {
+    const Options o;
+    std::string choices;
+    for (const std::string_view name : cpu_model_names()) {
+        if (!choices.empty()) choices += '|';
+        choices += name;
+    }
+    EXPECT_EQ(o.find("cpu.model")->choices, choices);
+}
+
+TEST(Machine, EveryProcessorModelRuns) {
+    for (const std::string_view name : cpu_model_names()) {
+        const Ended r = run_guest(TinyGuest().print("x").power_off(), {"cpu.model=" + std::string(name)});
+        EXPECT_EQ(r.summary.end.kind, EndKind::powered_off) << name;
+    }
+}
+
+TEST(Machine, BadFeatureNamesAreErrors) {
+    TestConsole console;
+    for (const char* bad : {"cpu.features=+nosuch", "vmx.capabilities=-nosuch"}) {
+        Options o;
+        ASSERT_TRUE(o.set(bad));
+        const auto m = Machine::create(o, console);
+        ASSERT_FALSE(m) << bad;
+        EXPECT_THAT(m.error().text, ::testing::AllOf(HasSubstr("--set"), HasSubstr("nosuch")));
+    }
 }
 
 TEST(Machine, BadOptionsAreErrors) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tiny multiboot guests, assembled by hand.
 #pragma once
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
 #include <string_view>
@@ -42,9 +43,9 @@ public:
         constexpr u32 magic = 0x1BAD'B002, flags = 0x1'0000, load = 0x20'0000, code_at = 32;
         const u32 end = load + code_at + static_cast<u32>(code_.size());
         const u32 header[8] = {magic, flags, 0 - magic - flags, load, load, end, end + 0x1000, load + code_at};
-        std::vector<u8> b(sizeof header);
+        std::vector<u8> b(sizeof header + code_.size());
         std::memcpy(b.data(), header, sizeof header);
-        b.insert(b.end(), code_.begin(), code_.end());
+        std::copy(code_.begin(), code_.end(), b.begin() + sizeof header);
         return b;
     }
 

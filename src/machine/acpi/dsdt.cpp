@@ -61,8 +61,10 @@ std::vector<u8> dsdt_body(const AcpiConfig& config) {
     devices.push_back(with_id("COM1", "PNP0501", 1, Resources().io(board::com1, 8).irq(4).done()));
     devices.push_back(with_id("RTC_", "PNP0B00", 0, Resources().io(0x70, 2).irq(8).done()));
     devices.push_back(with_id("PIT_", "PNP0100", 0, Resources().io(0x40, 4).irq(0).done()));
-    if (config.keyboard)
+    if (config.keyboard) {
         devices.push_back(with_id("KBD_", "PNP0303", 0, Resources().io(0x60, 1).io(0x64, 1).irq(1).done()));
+        devices.push_back(with_id("MOU_", "PNP0F13", 0, Resources().irq(12).done()));
+    }
     if (config.hpet) devices.push_back(with_id("HPET", "PNP0103", 0, Resources().memory(board::hpet, 0x400).done()));
     return join({scope("\\_SB_", devices),
                  name("\\_S5_", package({integer(board::soft_off_type), integer(0), integer(0), integer(0)}))});
