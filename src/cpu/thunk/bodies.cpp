@@ -122,7 +122,7 @@ template <Domain domain> Code choose(const ThunkCall& t) {
 
 Code thunk_code(const ThunkCall& t) {
     switch (t.domain) {
-    case Domain::x87: return x87_code();
+    case Domain::x87: return x87_code(t);
     case Domain::avx: return choose<Domain::avx>(t);
     case Domain::mmx: return code<run_mmx<Domain::mmx>>();
     case Domain::sse: return t.mmx_transition ? code<run_mmx<Domain::sse>>() : choose<Domain::sse>(t);

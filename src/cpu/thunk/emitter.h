@@ -78,6 +78,7 @@ public:
         const u32 rel = static_cast<u32>(size_ - (at + 4));
         for (unsigned i = 0; i < 4; ++i) bytes_[at + i] = static_cast<u8>(rel >> (8 * i));
     }
+    void fnstsw_ax() { bytes({0xDF, 0xE0}); }
     void lahf_seto() { bytes({0x9F, 0x0F, 0x90, 0xC0}); }
     void mov_eax(u32 v) {
         byte(0xB8);

@@ -8,6 +8,7 @@
 #include "cpu/thunk/bodies.h"
 #include "cpu/thunk/build.h"
 #include "cpu/thunk/fp_fault.h"
+#include "cpu/thunk/x87_fast.h"
 
 namespace droste {
 
@@ -113,9 +114,16 @@ const ThunkCall* ThunkCache::call_for(const Decoded& d, u32 mode) {
         Emitter e;
         if (d.row->domain == Domain::x87) build_x87_thunk(form, e);
         else build_vector_thunk(form, e);
-        entry = reinterpret_cast<ThunkEntry>(buffer_.place(e.code()));
+        entry = place(e);
     }
     c.entry = entry;
+    if (d.row->domain == Domain::x87) {
+        Emitter e;
+        if (const auto fast = build_x87_fast(form, e)) {
+            c.fast = *fast;
+            c.fast_entry = place(e);
+        }
+    }
     c.code = thunk_code(c);
     return &c;
 }

@@ -8,6 +8,7 @@
 #include "cpu/insn.h"
 #include "cpu/state.h"
 #include "cpu/thunk/code_buffer.h"
+#include "cpu/thunk/x87_fast.h"
 
 namespace droste {
 
@@ -27,6 +28,8 @@ struct RegisterFile {
 
 struct ThunkCall {
     ThunkEntry entry = nullptr;
+    ThunkEntry fast_entry = nullptr;  ///< x87: the short code, or null
+    X87Fast fast;
     Code code;                 ///< what Insn::h is made from
     RegisterFile reg, rm;
     u32 vvvv = 0, is4 = 0;     ///< offsets in CpuState
@@ -60,6 +63,7 @@ public:
 
 private:
     CodeBuffer buffer_;
+    ThunkEntry place(const Emitter& e) { return reinterpret_cast<ThunkEntry>(buffer_.place(e.code())); }
     std::unordered_map<u64, ThunkEntry> entries_;
     std::unordered_map<u64, std::unique_ptr<ThunkCall>> calls_;
 };

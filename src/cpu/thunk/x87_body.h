@@ -5,7 +5,7 @@
 
 namespace droste {
 
-/// For every x87 instruction that runs in a thunk.
-Code x87_code();
+/// For an x87 instruction that runs in a thunk.
+Code x87_code(const ThunkCall& call);
 
 }  // namespace droste
