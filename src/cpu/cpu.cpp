@@ -3,6 +3,7 @@
 #include "cpu/cpu.h"
 
 #include "cpu/block/block_cache.h"
+#include "cpu/debug.h"
 
 namespace droste {
 
@@ -135,23 +136,17 @@ void Cpu::segments_changed() {
         m |= mode_bits::segmented;
     if (real_or_v86()) m |= mode_bits::real;
     if (cpl == 3) m |= mode_bits::user;
-    const bool instruction_breakpoints = [&] {
-        for (unsigned i = 0; i < 4; ++i)
-            if (bits(dr7, 2 * i + 1, 2 * i) != 0 && bits(dr7, 17 + 4 * i, 16 + 4 * i) == 0) return true;
-        return false;
-    }();
-    if ((rflags & rflags_bits::tf) || instruction_breakpoints || monitor_trap) m |= mode_bits::step;
+    // A data breakpoint traps after its instruction, so blocks are stepped with either kind.
+    const bool breakpoints = dr7 & dr7_bits::enables;
+    const bool data_breakpoints = breakpoints && data_breakpoints_enabled(dr7);
+    const bool stepped_breakpoints = data_breakpoints || (breakpoints && instruction_breakpoints_enabled(dr7));
+    if ((rflags & rflags_bits::tf) || stepped_breakpoints || monitor_trap) m |= mode_bits::step;
     mode = m;
     if (m & mode_bits::step) set_attention();  // leaves the fast path, which would run whole blocks
     stack_mask = is64 ? ~0ull : ss.db() ? 0xFFFFFFFF : 0xFFFF;
     for (unsigned i = 0; i < 6; ++i) ea_base[i] = is64 && i < 4 ? 0 : seg[i].base;
     code_base_ = is64 ? 0 : cs.base;
     // data class
-    const bool data_breakpoints = [&] {
-        for (unsigned i = 0; i < 4; ++i)
-            if (bits(dr7, 2 * i + 1, 2 * i) != 0 && (bits(dr7, 17 + 4 * i, 16 + 4 * i) & 1)) return true;
-        return false;
-    }();
     const bool ac = rflags & rflags_bits::ac;
     const bool alignment_checked = cpl == 3 && ac && (cr0 & cr0_bits::am);
     const DataClass c = data_breakpoints || alignment_checked ? DataClass::none

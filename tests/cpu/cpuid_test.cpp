@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// CPUID against the feature table, the XSAVE code and the MSRs; the models and their refusals.
+#include "cpu/cpuid.h"
+#include "cpu/msr.h"
+#include "system_machine.h"
+
+namespace droste::test {
+namespace {
+
+CpuModel model(std::string_view name, const std::vector<std::string>& changes = {}) {
+    auto m = make_cpu_model(name, changes);
+    EXPECT_TRUE(m) << m.error().text;
+    return *m;
+}
+
+class EveryModel : public testing::TestWithParam<std::string_view> {};
+
+u32 part(const CpuidResult& r, CpuidReg which) {
+    switch (which) {
+    case CpuidReg::eax: return r.eax;
+    case CpuidReg::ebx: return r.ebx;
+    case CpuidReg::ecx: return r.ecx;
+    default: return r.edx;
+    }
+}
+
+TEST_P(EveryModel, ShowsExactlyItsFeatures) {
+    const CpuModel m = model(GetParam());
+    for (const FeatureRow& f : feature_rows())
+        EXPECT_EQ(bit(part(cpuid(m, {}, f.leaf, f.subleaf), f.reg), f.bit), m.features.has(f.feature)) << f.name;
+}
+
+TEST_P(EveryModel, IdentifiesAsIntel) {
+    const CpuModel m = model(GetParam());
+    const CpuidResult r = cpuid(m, {}, 0, 0);
+    EXPECT_EQ(r.ebx, 0x756E6547u);
+    EXPECT_EQ(r.edx, 0x49656E69u);
+    EXPECT_EQ(r.ecx, 0x6C65746Eu);
+    const u32 signature = cpuid(m, {}, 1, 0).eax;
+    EXPECT_EQ(signature >> 8 & 0xF, 6u);
+    EXPECT_EQ((signature >> 4 & 0xF) | (signature >> 12 & 0xF0), m.model);
+    EXPECT_EQ(signature & 0xF, m.stepping);
+    EXPECT_EQ(cpuid(m, {}, 0x80000008, 0).eax, 46u | 48 << 8);
+}
+
+TEST_P(EveryModel, ClockIsCoherent) {
+    const CpuModel m = model(GetParam());
+    const CpuidResult r = cpuid(m, {}, 0x15, 0);
+    EXPECT_EQ(u64(r.ecx) * r.ebx / r.eax, m.tsc_hz);
+    EXPECT_EQ(r.ecx, 1'000'000'000u) << "kernels take the crystal for the local APIC's clock";
+    EXPECT_EQ(cpuid(m, {}, 0x16, 0).eax, m.tsc_hz / 1'000'000);
+}
+
+TEST_P(EveryModel, EnumeratedMsrsExist) {
+    const CpuModel m = model(GetParam());
+    const MsrTable table({cpu_msr_rows()});
+    struct Needed { Feature feature; u32 msr; };
+    constexpr Needed needed[] = {{Feature::arch_capabilities, 0x10A}, {Feature::ibrs_ibpb, 0x48}, {Feature::ssbd, 0x48},
+                                 {Feature::l1d_flush, 0x10B}, {Feature::xsaves, 0xDA0}, {Feature::tsc_adjust, 0x3B},
+                                 {Feature::tsc_deadline, 0x6E0}, {Feature::mtrr, 0xFE}, {Feature::pat, 0x277},
+                                 {Feature::mca, 0x179}, {Feature::rdtscp, 0xC0000103}, {Feature::syscall, 0xC0000082},
+                                 {Feature::x2apic, 0x802}, {Feature::sep, 0x174}, {Feature::apic, 0x1B}};
+    for (const Needed& n : needed)
+        if (m.features.has(n.feature)) {
+            const MsrRow* row = table.find(n.msr);
+            ASSERT_NE(row, nullptr) << std::hex << n.msr;
+            EXPECT_TRUE(m.features.has(row->needs)) << row->name;
+        }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryModel, testing::ValuesIn(cpu_model_names().begin(), cpu_model_names().end()));
+
+TEST(Cpuid, StateBits) {
+    const CpuModel m = model("skylake-sp");
+    CpuidContext c{.cr4 = cr4_bits::osxsave | cr4_bits::pke, .apic_id = 5};
+    EXPECT_TRUE(bit(cpuid(m, c, 1, 0).ecx, 27));
+    EXPECT_FALSE(bit(cpuid(m, {}, 1, 0).ecx, 27));
+    EXPECT_TRUE(bit(cpuid(m, c, 7, 0).ecx, 4));
+    EXPECT_EQ(cpuid(m, c, 1, 0).ebx >> 24, 5u);
+    EXPECT_EQ(cpuid(m, c, 0xB, 0).edx, 5u);
+    c.apic_enabled = false;
+    EXPECT_FALSE(bit(cpuid(m, c, 1, 0).edx, 9));
+    EXPECT_FALSE(bit(cpuid(m, c, 1, 0).ecx, 31)) << "no hypervisor bit by default";
+    EXPECT_TRUE(bit(cpuid(model("skylake-sp", {"+hypervisor"}), c, 1, 0).ecx, 31));
+}
+
+TEST(Cpuid, BeyondTheLastLeaf) {
+    const CpuModel m = model("max");
+    const u32 last = cpuid(m, {}, 0, 0).eax;
+    EXPECT_EQ(cpuid(m, {}, 0x40000000, 1), cpuid(m, {}, last, 1));
+    EXPECT_EQ(cpuid(m, {}, 0x80000009, 0), cpuid(m, {}, last, 0));
+    EXPECT_EQ(cpuid(m, {}, 0x80000000, 0).eax, 0x80000008u);
+}
+
+TEST(Cpuid, XsaveSizes) {
+    const CpuModel m = model("skylake-sp");
+    EXPECT_EQ(cpuid(m, {.xcr0 = 1}, 0xD, 0).ebx, 576u);
+    EXPECT_EQ(cpuid(m, {.xcr0 = 7}, 0xD, 0).ebx, 832u);
+    EXPECT_EQ(cpuid(m, {.xcr0 = 0x207}, 0xD, 0).ebx, 2696u);
+    EXPECT_EQ(cpuid(m, {}, 0xD, 0).ecx, 2696u);
+    EXPECT_EQ(cpuid(m, {.xcr0 = 0x207}, 0xD, 1).ebx, 840u);
+    // Each component lies within the size, and as the sub-leaves say.
+    u32 end = 576;
+    for (u32 i = 2; i < 63; ++i) {
+        const CpuidResult r = cpuid(m, {}, 0xD, i);
+        EXPECT_EQ(r.eax != 0, bit(m.valid_xcr0, i)) << i;
+        end = std::max(end, r.eax + r.ebx);
+    }
+    EXPECT_EQ(end, cpuid(m, {}, 0xD, 0).ecx);
+}
+
+TEST(Cpuid, CachesDescribeThemselves) {
+    const CpuModel m = model("skylake-sp");
+    const auto bytes = [&](u32 i) {
+        const CpuidResult r = cpuid(m, {}, 4, i);
+        return u64((r.ebx >> 22) + 1) * ((r.ebx >> 12 & 0x3FF) + 1) * ((r.ebx & 0xFFF) + 1) * (r.ecx + 1);
+    };
+    EXPECT_EQ(bytes(0), 32u << 10);
+    EXPECT_EQ(bytes(2), 1u << 20);
+    EXPECT_EQ(cpuid(m, {}, 4, 4).eax & 0x1F, 0u) << "the list ends";
+}
+
+TEST(Models, RefuseWhatIsNotThere) {
+    const auto unknown = make_cpu_model("pentium");
+    ASSERT_FALSE(unknown);
+    EXPECT_NE(unknown.error().text.find("skylake-sp"), std::string::npos);
+    const auto typo = make_cpu_model("max", {"+avx3"});
+    ASSERT_FALSE(typo);
+    EXPECT_NE(typo.error().text.find("+avx3"), std::string::npos);
+    const auto unimplemented = make_cpu_model("max", {"+pdcm"});
+    ASSERT_FALSE(unimplemented);
+    EXPECT_NE(unimplemented.error().text.find("pdcm"), std::string::npos);
+    const auto dependency = make_cpu_model("max", {"-avx"});
+    ASSERT_FALSE(dependency);
+    EXPECT_NE(dependency.error().text.find("avx"), std::string::npos);
+    EXPECT_TRUE(make_cpu_model("max", {"-avx", "-avx2", "-fma", "-f16c", "-bmi1", "-bmi2"}));
+}
+
+TEST(Models, RegisterBitsFollowFeatures) {
+    const CpuModel m = model("skylake-sp", {"-pku", "-smap"});
+    EXPECT_EQ(m.valid_cr4 & (cr4_bits::pke | cr4_bits::smap), 0u);
+    EXPECT_EQ(m.valid_xcr0, 7u);
+    EXPECT_TRUE(m.valid_cr4 & cr4_bits::vmxe);
+    EXPECT_EQ(model("skylake-sp", {"+la57"}).linear_bits, 57);
+}
+
+TEST(Models, FeaturesDecideUndefinedOpcodes) {
+    SystemMachine m(TestMachine::Mode::long64, 0, model("skylake-sp"));
+    m.install_exception_stops();
+    m.run({0xF3, 0x0F, 0xC7, 0xF8});  // rdpid rax
+    EXPECT_EQ(m.stopped_at(), 6);
+    SystemMachine n(TestMachine::Mode::long64, 0, model("icelake-sp"));
+    n.cpu.tsc_aux = 9;
+    n.run({0xF3, 0x0F, 0xC7, 0xF8});
+    EXPECT_EQ(n.cpu.reg(Gpr::rax), 9u);
+}
+
+}  // namespace
+}  // namespace droste::test

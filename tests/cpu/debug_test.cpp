@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Single-stepping, breakpoints in DR0-DR3, general detect.
+#include "cpu/debug.h"
+#include "system_machine.h"
+
+namespace droste::test {
+namespace {
+
+using Mode = TestMachine::Mode;
+using namespace rflags_bits;
+constexpr u64 code = TestMachine::code;
+
+TEST(Debug, SingleStepTrapsAfterEachInstruction) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    m.cpu.write_rflags(tf | fixed1);
+    m.run({0x90, 0x90});
+    EXPECT_EQ(m.stopped_at(), 1);
+    EXPECT_EQ(m.pushed<u64>(0), code + 1);
+    EXPECT_EQ(m.pushed<u64>(2) & (tf | rf), tf);
+    EXPECT_EQ(m.cpu.dr6, dr6_bits::fixed1 | dr6_bits::bs);
+    EXPECT_FALSE(m.cpu.rflags & tf);
+}
+
+TEST(Debug, PopfSetsTfForTheNextInstruction) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    m.cpu.reg(Gpr::rax) = tf | fixed1;
+    m.run({0x50, 0x9D, 0x90, 0x90});  // push rax; popf; nop; nop
+    EXPECT_EQ(m.stopped_at(), 1);
+    EXPECT_EQ(m.pushed<u64>(0), code + 3);
+}
+
+TEST(Debug, ARepeatedRunStaysStepped) {
+    // The second time the block of the stepped mode is known to the caches.
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    for (int i = 0; i < 3; ++i) {
+        m.cpu.reg(Gpr::rsp) = TestMachine::stack_top;
+        m.cpu.reg(Gpr::rax) = tf | fixed1;
+        m.run({0x50, 0x9D, 0x90, 0x90, 0x90});
+        EXPECT_EQ(m.stopped_at(), 1);
+        EXPECT_EQ(m.pushed<u64>(0), code + 3) << i;
+    }
+}
+
+TEST(Debug, SoftwareInterruptIsNotTrapped) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    m.cpu.write_rflags(tf | fixed1);
+    m.run({0xCD, 0x80});
+    EXPECT_EQ(m.stopped_at(), 0x80);
+    EXPECT_EQ(m.cpu.pending_debug, 0u);
+}
+
+TEST(Debug, MovSsDelaysTheTrap) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    m.cpu.reg(Gpr::rax) = TestMachine::data_selector;
+    m.cpu.write_rflags(tf | fixed1);
+    m.run({0x8E, 0xD0, 0x90, 0x90});
+    EXPECT_EQ(m.stopped_at(), 1);
+    EXPECT_EQ(m.pushed<u64>(0), code + 3);
+}
+
+void arm(SystemMachine& m, unsigned i, u64 address, unsigned condition, unsigned length) {
+    m.cpu.dr[i] = address;
+    m.cpu.dr7 |= (2ull << 2 * i) | (u64(condition) << (16 + 4 * i)) | (u64(length) << (18 + 4 * i));
+    m.cpu.segments_changed();
+}
+
+TEST(Debug, InstructionBreakpointIsAFaultWithoutRf) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    arm(m, 2, code + 1, 0, 0);
+    m.run({0x90, 0x48, 0xFF, 0xC0});
+    EXPECT_EQ(m.stopped_at(), 1);
+    EXPECT_EQ(m.pushed<u64>(0), code + 1);
+    EXPECT_EQ(m.pushed<u64>(2) & rf, 0u);
+    EXPECT_EQ(m.cpu.dr6, dr6_bits::fixed1 | 4);
+    EXPECT_EQ(m.cpu.reg(Gpr::rax), 0u);
+}
+
+TEST(Debug, DataBreakpoints) {
+    struct Case { const char* name; unsigned condition, length; u64 address; bool store; bool hit; };
+    const Case cases[] = {
+        {"write, stored", 1, 3, 0x4000, true, true},      {"write, loaded", 1, 3, 0x4000, false, false},
+        {"access, loaded", 3, 3, 0x4000, false, true},    {"beside", 3, 0, 0x4008, true, false},
+        {"last byte", 3, 0, 0x4007, true, true},          {"before", 3, 2, 0x3FF8, true, false},
+        {"unaligned address is aligned", 3, 3, 0x4003, true, true},
+    };
+    for (const Case& c : cases) {
+        SCOPED_TRACE(c.name);
+        SystemMachine m(Mode::long64);
+        m.install_exception_stops();
+        arm(m, 1, c.address, c.condition, c.length);
+        m.cpu.reg(Gpr::rbx) = 0x4000;
+        m.run({0x48, static_cast<u8>(c.store ? 0x89 : 0x8B), 0x03, 0x90});
+        if (c.hit) {
+            EXPECT_EQ(m.stopped_at(), 1);
+            EXPECT_EQ(m.pushed<u64>(0), code + 3) << "a trap, after the instruction";
+            EXPECT_EQ(m.cpu.dr6, dr6_bits::fixed1 | 2);
+        } else {
+            EXPECT_EQ(m.cpu.rip, code + 5);
+        }
+    }
+}
+
+TEST(Debug, IoBreakpointsNeedDe) {
+    for (const bool de : {false, true}) {
+        SystemMachine m(Mode::long64);
+        m.install_exception_stops();
+        if (de) m.cpu.cr4 |= cr4_bits::de;
+        arm(m, 0, 0xE0, 2, 0);
+        m.run({0xE6, 0xE0, 0x90});
+        EXPECT_EQ(m.stopped_at(), de ? 1 : -1);
+    }
+}
+
+TEST(Debug, GeneralDetect) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    m.cpu.dr7 |= dr7_bits::gd;
+    m.run({0x0F, 0x21, 0xC0});
+    EXPECT_EQ(m.stopped_at(), 1);
+    EXPECT_EQ(m.pushed<u64>(0), code) << "a fault";
+    EXPECT_TRUE(m.pushed<u64>(2) & rf);
+    EXPECT_EQ(m.cpu.dr6, dr6_bits::fixed1 | dr6_bits::bd);
+    EXPECT_FALSE(m.cpu.dr7 & dr7_bits::gd) << "so that the handler can look";
+}
+
+TEST(Debug, Registers) {
+    SystemMachine m(Mode::long64);
+    const auto write = [&](unsigned dr, u64 v) {
+        m.cpu.reg(Gpr::rax) = v;
+        return m.fault_of({0x0F, 0x23, static_cast<u8>(0xC0 | dr << 3)});
+    };
+    EXPECT_EQ(write(0, 0xFFFF800000000000), none);
+    EXPECT_EQ(m.cpu.dr[0], 0xFFFF800000000000u);
+    EXPECT_EQ(write(6, 0x100000000), gp0);
+    EXPECT_EQ(write(7, 0x100000000), gp0);
+    EXPECT_EQ(write(7, 0xFFFF0000), none);
+    EXPECT_EQ(m.cpu.dr7, 0xFFFF0400u);
+    EXPECT_EQ(write(6, 0), none);
+    EXPECT_EQ(m.cpu.dr6, dr6_bits::fixed1);
+    EXPECT_EQ(write(4, 0xF), none) << "an alias of DR6";
+    EXPECT_EQ(m.cpu.dr6, dr6_bits::fixed1 | 0xF);
+    m.cpu.cr4 |= cr4_bits::de;
+    EXPECT_EQ(write(4, 0), ud);
+    EXPECT_EQ(write(5, 0), ud);
+    SystemMachine user(Mode::long64, 3);
+    EXPECT_EQ(user.fault_of({0x0F, 0x21, 0xC0}), gp0);
+}
+
+}  // namespace
+}  // namespace droste::test
