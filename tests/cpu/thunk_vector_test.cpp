@@ -90,7 +90,9 @@ TEST_F(ThunkVector, EveryRowWithAnUnmarkedLegacyOperandSurvivesMisalignment) {
     // A row that forgot its alignment rule would take the emulator down, not the guest.
     for (const RowSpan table : {sse_rows(), crypto_rows()})
         for (const InsnRow& row : table) {
-            if (row.domain != Domain::sse || !(row.traits & traits::host_thunk) || (row.traits & traits::aligned)) continue;
+            if (row.domain != Domain::sse || !(row.traits & traits::host_thunk) ||
+                (row.traits & traits::aligned))
+                continue;
             const Encoding& e = row.encoding;
             if (!e.modrm || e.mod == Mod::reg) continue;
             std::vector<u8> bytes;
@@ -318,7 +320,8 @@ TEST_F(ThunkVector, MmxTransition) {
     FxArea& fx = cpu.fx;
     fx.fsw = 5 << 11;
     fx.ftw = 0;
-    for (unsigned i = 0; i < 8; ++i) fx.st[(i - 5) & 7][0] = static_cast<u8>(i + 1);  // physical register i holds i + 1
+    for (unsigned i = 0; i < 8; ++i)
+        fx.st[(i - 5) & 7][0] = static_cast<u8>(i + 1);  // physical register i holds i + 1
     EXPECT_NEXT({0x0F, 0xFC, 0xCA});  // paddb mm1, mm2
     EXPECT_EQ(fx.fsw, 0u);
     EXPECT_EQ(fx.ftw, 0xFF);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// x87 instructions: results, pointers, pending exceptions, suppressed stores, environments against the host's.
+// x87 instructions: results, pointers, pending exceptions, suppressed stores, environments.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -180,8 +180,8 @@ void on_host(HostOp op, FxArea& image, u8* memory) {
 
 TEST_F(ThunkX87, EnvironmentsAreTheHosts) {
     std::mt19937_64 random(7);
-    const std::vector<u8> code[] = {{0xD9, 0x33}, {0x66, 0xD9, 0x33}, {0xDD, 0x33}, {0xD9, 0x23}, {0x66, 0xD9, 0x23},
-                                    {0xDD, 0x23}};
+    const std::vector<u8> code[] = {{0xD9, 0x33}, {0x66, 0xD9, 0x33}, {0xDD, 0x33},
+                                    {0xD9, 0x23}, {0x66, 0xD9, 0x23}, {0xDD, 0x23}};
     for (unsigned round = 0; round < 600; ++round) {
         const auto op = static_cast<HostOp>(round % 6);
         const bool loads = op >= HostOp::fldenv;
@@ -195,7 +195,10 @@ TEST_F(ThunkX87, EnvironmentsAreTheHosts) {
         image.fdp = random() & 0x7FFF'FFFF'FFFF;
         for (auto& st : image.st) {
             for (unsigned i = 0; i < 10; ++i) st[i] = static_cast<u8>(random());
-            if (random() % 2) st[9] = static_cast<u8>(0x7F * (random() % 2)), st[8] = static_cast<u8>(0xFF * (random() % 2));
+            if (random() % 2) {
+                st[9] = static_cast<u8>(0x7F * (random() % 2));
+                st[8] = static_cast<u8>(0xFF * (random() % 2));
+            }
             if (random() % 3 == 0) std::fill_n(st.begin(), 8, 0);
         }
         alignas(16) u8 memory[128];
@@ -212,7 +215,8 @@ TEST_F(ThunkX87, EnvironmentsAreTheHosts) {
         EXPECT_EQ(fx.fip, image.fip);
         EXPECT_EQ(fx.fdp, image.fdp);
         EXPECT_EQ(fx.st, image.st) << "round " << round;
-        for (unsigned i = 0; i < 128; ++i) ASSERT_EQ(m.peek<u8>(data + i), memory[i]) << "byte " << i << " op " << round % 6;
+        for (unsigned i = 0; i < 128; ++i)
+            ASSERT_EQ(m.peek<u8>(data + i), memory[i]) << "byte " << i << " op " << round % 6;
     }
 }
 

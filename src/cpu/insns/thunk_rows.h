@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makers of rows for the instructions that thunks execute: what a whole class has in common is said here once.
+// Makers of rows for the instructions that thunks execute: what a class has in common is said once.
 #pragma once
 #include "cpu/decode/row.h"
 
@@ -13,8 +13,8 @@ consteval bool has_operand_type(const Operands& o, Type t) {
     return false;
 }
 
-// SDM Table "Exceptions Type 4" and its like: legacy instructions want a 128-bit memory operand aligned, VEX forms do
-// not. The few that differ are moves, which say so in their rows.
+// SDM Table "Exceptions Type 4" and its like: legacy instructions want a 128-bit memory operand aligned, VEX
+// forms do not. The few that differ are moves, which say so in their rows.
 consteval InsnRow sse(std::string_view name, Encoding e, Operands o, Feature needs, FlagUse flags = {}) {
     const u32 aligned = has_operand_type(o, Type::dq) ? traits::aligned : 0;
     return {name, e, o, {}, needs, traits::host_thunk | aligned, flags, Domain::sse};
@@ -26,7 +26,8 @@ consteval InsnRow sse_fp(std::string_view name, Encoding e, Operands o, Feature 
     return r;
 }
 /// With a C++ body.
-consteval InsnRow sse_body(std::string_view name, Encoding e, Operands o, Bodies run, Feature needs, u32 more = 0) {
+consteval InsnRow sse_body(std::string_view name, Encoding e, Operands o, Bodies run, Feature needs,
+                           u32 more = 0) {
     return {name, e, o, run, needs, more, {}, Domain::sse};
 }
 /// With a C++ body for registers and a thunk for memory.
@@ -44,8 +45,8 @@ consteval InsnRow avx_fp(std::string_view name, Encoding e, Operands o, Feature 
                          FlagUse flags = {}) {
     return {name, e, o, {}, needs, traits::host_thunk | traits::mxcsr, flags, Domain::avx};
 }
-consteval InsnRow avx_body(std::string_view name, Encoding e, Operands o, Bodies run, Feature needs = Feature::avx,
-                           u32 more = 0) {
+consteval InsnRow avx_body(std::string_view name, Encoding e, Operands o, Bodies run,
+                           Feature needs = Feature::avx, u32 more = 0) {
     return {name, e, o, run, needs, more, {}, Domain::avx};
 }
 /// A C++ body that learns vvvv from Insn::thunk.
@@ -55,7 +56,8 @@ consteval InsnRow avx_body_vvvv(std::string_view name, Encoding e, Operands o, B
 }
 
 /// A C++ body for registers and a thunk for memory.
-consteval InsnRow avx_mixed(std::string_view name, Encoding e, Operands o, Code reg, Feature needs = Feature::avx) {
+consteval InsnRow avx_mixed(std::string_view name, Encoding e, Operands o, Code reg,
+                            Feature needs = Feature::avx) {
     InsnRow r = avx(name, e, o, needs);
     r.run = Bodies(reg, Code{});
     return r;

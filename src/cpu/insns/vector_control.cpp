@@ -26,8 +26,8 @@ bool linear_at(Cpu& cpu, const Insn& in, u64 ea, unsigned size, Access access, u
     return true;
 }
 
-/// Stores the selected ones of n elements at `ea`, all or none. Observed order of the checks, seen in the address of
-/// page faults: the first selected byte, then the last.
+/// Stores the selected ones of n elements at `ea`, all or none. Observed order of the checks, seen in the
+/// address of page faults: the first selected byte, then the last.
 template <class T, class Selected>
 bool store_selected(Cpu& cpu, const Insn& in, u64 ea, const T* from, unsigned n, Selected selected) {
     std::array<u64, 16> linear;
@@ -39,7 +39,8 @@ bool store_selected(Cpu& cpu, const Insn& in, u64 ea, const T* from, unsigned n,
         last = i;
     }
     if (first == n) return true;
-    if (!cpu.probe_write(in.seg(), linear[first], 1) || !cpu.probe_write(in.seg(), linear[last] + sizeof(T) - 1, 1))
+    if (!cpu.probe_write(in.seg(), linear[first], 1) ||
+        !cpu.probe_write(in.seg(), linear[last] + sizeof(T) - 1, 1))
         return false;
     for (unsigned i = first; i <= last; ++i)
         if (selected(i) && !cpu.store(in.seg(), linear[i], from[i])) return false;
@@ -142,8 +143,8 @@ template <class I, class T, unsigned bytes> Outcome gather(Cpu& cpu, const Insn&
     const I* const index = elements<I>(cpu.vec[in.index]);
     T* const m = elements<T>(mask);
     const u64 base = cpu.gpr[in.base] + static_cast<u64>(static_cast<i64>(in.disp));
-    // SDM "VPGATHERDD": elements complete from the lowest; a fault leaves the mask telling what is still to do.
-    // The mask is made whole first: every element all ones or zero, nothing beyond the vector length.
+    // SDM "VPGATHERDD": elements complete from the lowest; a fault leaves the mask telling what is still to
+    // do. The mask is made whole first: every element all ones or zero, nothing beyond the vector length.
     for (unsigned i = 0; i < bytes / sizeof(T); ++i) m[i] = sign(m[i]) ? static_cast<T>(~T{0}) : T{0};
     clear_above(mask, bytes);
     for (unsigned i = 0; i < n; ++i) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of the SIMD moves and of PXOR: hot in every guest's memory and string functions, so written without thunks.
+// Bodies of the SIMD moves and of PXOR: hot in every guest's memory and string functions, so no thunks.
 #pragma once
 #include <array>
 
@@ -45,7 +45,8 @@ template <Domain domain, unsigned bytes, Align align> Outcome load(Cpu& cpu, con
     if (blocked<domain>(cpu)) [[unlikely]] return raise_blocked(cpu, domain);
     u64 linear;
     Datum<bytes> d;
-    if (!address<bytes, align>(cpu, in, Access::read, linear) || !cpu.load(in.seg(), linear, d)) return cpu.failed();
+    if (!address<bytes, align>(cpu, in, Access::read, linear) || !cpu.load(in.seg(), linear, d))
+        return cpu.failed();
     write<domain, bytes>(cpu.vec[in.reg], d);
     return Outcome::next;
 }

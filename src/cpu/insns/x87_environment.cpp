@@ -41,7 +41,8 @@ Image image_for(const Cpu& cpu, const Insn& in) {
     return i;
 }
 
-/// Two-bit tags of the physical registers: SDM "x87 FPU Tag Word". Only "empty" is kept; the rest is what the value is.
+/// Two-bit tags of the physical registers: SDM "x87 FPU Tag Word". Only "empty" is kept; the rest is what the
+/// value is.
 u16 full_tag_word(const FxArea& fx) {
     u16 tags = 0;
     for (unsigned physical = 0; physical < 8; ++physical) {
@@ -74,7 +75,8 @@ bool has_segments(const Cpu& cpu) { return !cpu.has(Feature::fcs_fds_deprecated)
 
 void write_environment(const FxArea& fx, Image& i, bool segments) {
     const u32 fip = static_cast<u32>(fx.fip), fdp = static_cast<u32>(fx.fdp);
-    const u32 fcs = segments ? static_cast<u16>(fx.fip >> 32) : 0, fds = segments ? static_cast<u16>(fx.fdp >> 32) : 0;
+    const u32 fcs = segments ? static_cast<u16>(fx.fip >> 32) : 0,
+              fds = segments ? static_cast<u16>(fx.fdp >> 32) : 0;
     // The unused upper halves of the 32-bit layouts read as ones.
     i.put(0, fx.fcw, 0xFFFF);
     i.put(1, fx.fsw, 0xFFFF);

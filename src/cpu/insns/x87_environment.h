@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// x87 instructions whose memory image depends on mode and operand size, and those that only look at the state.
+// x87 instructions whose memory image depends on mode and operand size, and those that read the state.
 #pragma once
 #include "cpu/cpu.h"
 #include "cpu/insn.h"

@@ -5,6 +5,7 @@
 #include "cpu/insns/system_operands.h"
 #include "cpu/insns/tables.h"
 #include "cpu/interp/handlers.h"
+#include "cpu/thunk/x87_state.h"
 
 namespace droste {
 
@@ -91,7 +92,7 @@ void environment_out(const FxArea& fx, bool wide, std::array<u8, x87_environment
 void environment_in(const std::array<u8, x87_environment_size>& from, bool wide, FxArea& fx) {
     std::memcpy(static_cast<void*>(&fx), from.data(), from.size());
     fx.reserved0 = 0;
-    fx.fop &= 0x7FF;
+    x87_canonicalise(fx);
     if (!wide) {
         fx.fip &= 0xFFFFFFFF;
         fx.fdp &= 0xFFFFFFFF;

@@ -6,8 +6,8 @@
 
 namespace droste {
 
-// SDM "Exception Conditions" of each instruction class. One test on the way of an instruction that may execute; what
-// is wrong is found out of line.
+// SDM "Exception Conditions" of each instruction class. One test on the way of an instruction that may
+// execute; what is wrong is found out of line.
 inline bool x87_blocked(const CpuState& s) { return s.cr0 & (cr0_bits::em | cr0_bits::ts); }
 inline bool mmx_blocked(const CpuState& s) { return s.cr0 & (cr0_bits::em | cr0_bits::ts); }
 inline bool sse_blocked(const CpuState& s) {

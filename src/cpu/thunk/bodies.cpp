@@ -16,8 +16,8 @@ enum class Memory : u8 { none, read, write };
 
 constexpr u32 mxcsr_default = 0x1F80;
 
-/// A thunk left the guest's MXCSR loaded. Its status flags do no harm to the emulator's own computations; its rounding,
-/// masks and denormal modes would.
+/// A thunk left the guest's MXCSR loaded. Its status flags do no harm to the emulator's own computations; its
+/// rounding, masks and denormal modes would.
 inline void restore_mxcsr(const FxArea& fx) {
     if ((fx.mxcsr & ~0x3Fu) != mxcsr_default) [[unlikely]] {
         const u32 value = mxcsr_default;
@@ -62,7 +62,7 @@ template <Domain domain, Memory memory, bool with_mxcsr> Outcome run_vector(Cpu&
             rm = readable(cpu, in.seg(), linear, t.mem_size, bounce);
             if (!rm) return cpu.failed();
         } else {
-            rm = bounce;  // a fault of the store comes after the instruction has set flags in MXCSR, as on processors
+            rm = bounce;  // as on processors, MXCSR has its flags even when the store then faults
         }
     }
     const u32 result = t.entry(base + t.reg.at(in.reg), rm, base + t.vvvv, base + t.is4, &s);
@@ -87,11 +87,13 @@ template <Domain domain> Outcome run_mmx(Cpu& cpu, const Insn& in) {
     void* rm = base + t.rm.at(in.rm);
     u64 linear = 0;
     if (t.mem_size) {
-        if (!operand_address(cpu, in, t, t.mem_read ? Access::read : Access::write, linear)) return cpu.failed();
+        if (!operand_address(cpu, in, t, t.mem_read ? Access::read : Access::write, linear))
+            return cpu.failed();
         rm = t.mem_read ? readable(cpu, in.seg(), linear, t.mem_size, bounce) : bounce;
         if (!rm) return cpu.failed();
     }
-    // Observed on Raptor Cove: the transition stays when #XM is raised; when a store faults, but for the tags.
+    // Observed on Raptor Cove: the transition stays when #XM is raised; when a store faults, but for the
+    // tags.
     const u8 tags = s.fx.ftw;
     mmx_transition(s.fx);
     const u32 result = t.entry(base + t.reg.at(in.reg), rm, base + t.vvvv, base + t.is4, &s);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The re-encoder: same prefix, map, opcode, W, L and immediate as the guest's instruction, registers of our choice.
+// The re-encoder: prefix, map, opcode, W, L and immediate as the guest has them, registers of our choice.
 #include "cpu/thunk/build.h"
 
 #include <cstddef>
@@ -102,8 +102,8 @@ unsigned pp_bits(Pp pp) {
     }
 }
 
-/// PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM: lengths in rAX and rDX, the result in ECX or XMM0, none of them named
-/// by an operand.
+/// PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM: lengths in rAX and rDX, the result in ECX or XMM0, none of
+/// them named by an operand.
 bool string_compare(const Encoding& e) { return e.map == 3 && e.opcode >= 0x60 && e.opcode <= 0x63; }
 bool explicit_lengths(const Encoding& e) { return e.opcode <= 0x61; }
 bool index_result(const Encoding& e) { return e.opcode & 1; }
@@ -113,11 +113,13 @@ constexpr i32 gpr_offset(R r) { return static_cast<i32>(offsetof(CpuState, gpr))
 void instruction(const ThunkForm& f, Emitter& e) {
     const InsnRow& row = *f.row;
     const Encoding& enc = row.encoding;
-    const u8 reg = enc.reg >= 0 ? static_cast<u8>(enc.reg)
-                                : temp_of(row, f.mem, {Where::vec_reg, Where::mmx_reg, Where::modrm_reg_gpr}, 0);
+    const u8 reg = enc.reg >= 0
+                       ? static_cast<u8>(enc.reg)
+                       : temp_of(row, f.mem, {Where::vec_reg, Where::mmx_reg, Where::modrm_reg_gpr}, 0);
     const u8 rm = temp_of(row, f.mem,
-                          {Where::vec_rm, Where::vec_rm_only, Where::mmx_rm, Where::mmx_rm_only, Where::modrm_rm_gpr,
-                           Where::rm_gpr_only}, 0);
+                          {Where::vec_rm, Where::vec_rm_only, Where::mmx_rm, Where::mmx_rm_only,
+                           Where::modrm_rm_gpr, Where::rm_gpr_only},
+                          0);
     if (enc.vex) {
         const u8 vvvv = temp_of(row, f.mem, {Where::vec_vvvv}, 0);
         e.bytes({0xC4, 0xE0u | enc.map, (f.w ? 0x80u : 0u) | (~unsigned(vvvv) & 15) << 3 | (f.l ? 4u : 0u) |
@@ -143,7 +145,8 @@ ThunkForm thunk_form(const Decoded& d) {
     ThunkForm f;
     f.row = d.row;
     const Encoding& e = d.row->encoding;
-    // Where the row leaves W open, it selects the size of a general-purpose operand, outside 64-bit mode always 32.
+    // Where the row leaves W open, it selects the size of a general-purpose operand, outside 64-bit mode
+    // always 32.
     f.w = e.w >= 0 ? e.w != 0 : d.osz == 3;
     f.l = e.vex && e.l < 0 ? false : d.vex_l != 0;  // LIG: the scalar is the same
     f.mem = d.mem();
@@ -210,7 +213,8 @@ void build_vector_thunk(const ThunkForm& f, Emitter& e) {
 }
 
 void build_x87_thunk(const ThunkForm& f, Emitter& e) {
-    // FCMOVcc reads flags (none of them OF): always loaded, so that the instruction's place is the same everywhere.
+    // FCMOVcc reads flags (none of them OF): always loaded, so that the instruction's place is the same
+    // everywhere.
     e.load16(Emitter::rax, state_pointer, flags_offset);
     e.sahf();
     e.bytes({0x48, 0x0F, 0xAE, 0x0F});  // fxrstor64 [rdi]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Builds the machine code of a thunk: load the operands, the guest's instruction with other registers, store back.
+// Builds a thunk's code: load the operands, the guest's instruction with other registers, store back.
 #pragma once
 #include "cpu/decode/decoder.h"
 #include "cpu/thunk/emitter.h"

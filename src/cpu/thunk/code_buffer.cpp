@@ -16,8 +16,8 @@ namespace droste {
 
 Result<CodeBuffer> CodeBuffer::make(std::size_t size) {
     const auto failed = [](const char* call) {
-        return Error{std::string("the host refused executable memory (") + call + ": " + std::strerror(errno) +
-                     "); allow memfd mappings with PROT_EXEC for this process"};
+        return Error{std::string("the host refused executable memory (") + call + ": " +
+                     std::strerror(errno) + "); allow memfd mappings with PROT_EXEC for this process"};
     };
     const int fd = memfd_create("droste-code", MFD_CLOEXEC);
     if (fd < 0) return failed("memfd_create");
@@ -40,8 +40,8 @@ Result<CodeBuffer> CodeBuffer::make(std::size_t size) {
 }
 
 CodeBuffer::CodeBuffer(CodeBuffer&& other) noexcept
-    : writable_(std::exchange(other.writable_, nullptr)), executable_(std::exchange(other.executable_, nullptr)),
-      size_(other.size_), used_(other.used_) {}
+    : writable_(std::exchange(other.writable_, nullptr)),
+      executable_(std::exchange(other.executable_, nullptr)), size_(other.size_), used_(other.used_) {}
 
 CodeBuffer::~CodeBuffer() {
     if (!writable_) return;

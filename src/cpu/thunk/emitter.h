@@ -28,7 +28,8 @@ public:
     void little_endian(u64 v, unsigned count) {
         for (unsigned i = 0; i < count; ++i) byte(static_cast<u8>(v >> (8 * i)));
     }
-    /// ModRM (and displacement) of `reg`, [base + disp]; base's high bit belongs to REX.B, which the caller emits.
+    /// ModRM (and displacement) of `reg`, [base + disp]; base's high bit belongs to REX.B, which the caller
+    /// emits.
     void modrm_memory(unsigned reg, Reg base, i32 disp) {
         const unsigned rm = base & 7;
         ASSERT(rm != rsp);  // would need a SIB byte

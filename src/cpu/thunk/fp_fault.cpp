@@ -11,8 +11,8 @@ namespace droste {
 
 namespace {
 
-// A signal's disposition belongs to the process, and a handler gets no argument from who installed it: what was there
-// before can only be kept here.
+// A signal's disposition belongs to the process, and a handler gets no argument from who installed it: what
+// was there before can only be kept here.
 struct sigaction earlier {};
 
 void on_sigfpe(int signal_number, siginfo_t* info, void* context) {
@@ -21,7 +21,8 @@ void on_sigfpe(int signal_number, siginfo_t* info, void* context) {
         registers[REG_RIP] = registers[REG_R11];
         return;
     }
-    if ((earlier.sa_flags & SA_SIGINFO) && earlier.sa_sigaction) return earlier.sa_sigaction(signal_number, info, context);
+    if ((earlier.sa_flags & SA_SIGINFO) && earlier.sa_sigaction)
+        return earlier.sa_sigaction(signal_number, info, context);
     // Nobody's: on return the instruction faults again, now with the default action.
     struct sigaction action {};
     action.sa_handler = SIG_DFL;

@@ -9,8 +9,8 @@ namespace droste {
 
 inline unsigned x87_top(const FxArea& fx) { return (fx.fsw >> 11) & 7; }
 
-/// SDM "Effect of MMX, x87 FPU, FXSAVE, and FXRSTOR Instructions on the x87 FPU Tag Word": TOP becomes 0, every tag
-/// valid. Afterwards fx.st[n] is MMn.
+/// SDM "Effect of MMX, x87 FPU, FXSAVE, and FXRSTOR Instructions on the x87 FPU Tag Word": TOP becomes 0,
+/// every tag valid. Afterwards fx.st[n] is MMn.
 inline void mmx_transition(FxArea& fx) {
     if (const unsigned top = x87_top(fx)) {
         // st[i] is physical register (top + i) & 7.

@@ -19,7 +19,8 @@ constexpr std::size_t code_space = 32u << 20;
 
 constexpr RegisterFile vec_file{offsetof(CpuState, vec), 15, 6};
 constexpr RegisterFile gpr_file{offsetof(CpuState, gpr), 15, 3};
-// MMn is ST(n) of the FXSAVE image once the transition has set TOP to 0. REX.R and REX.B do not extend the number.
+// MMn is ST(n) of the FXSAVE image once the transition has set TOP to 0. REX.R and REX.B do not extend the
+// number.
 constexpr RegisterFile mmx_file{offsetof(CpuState, fx) + offsetof(FxArea, st), 7, 4};
 
 unsigned bytes_of(Type t, const ThunkForm& f) {
@@ -42,7 +43,8 @@ unsigned bytes_of(Type t, const ThunkForm& f) {
 }
 
 u64 form_key(u16 op, const ThunkForm& f) {
-    return u64(op) | u64(f.w) << 16 | u64(f.l) << 17 | u64(f.mem) << 18 | u64(f.imm) << 24 | u64(f.modrm) << 32;
+    return u64(op) | u64(f.w) << 16 | u64(f.l) << 17 | u64(f.mem) << 18 | u64(f.imm) << 24 |
+           u64(f.modrm) << 32;
 }
 
 void describe_operand(const Operand& o, const ThunkForm& f, ThunkCall& c) {
@@ -58,8 +60,8 @@ void describe_operand(const Operand& o, const ThunkForm& f, ThunkCall& c) {
     case Where::modrm_rm_gpr: case Where::rm_gpr_only: c.rm = gpr_file; break;
     default: break;
     }
-    const bool may_be_memory = o.where == Where::vec_rm || o.where == Where::mmx_rm || o.where == Where::memory ||
-                               o.where == Where::modrm_rm_gpr;
+    const bool may_be_memory = o.where == Where::vec_rm || o.where == Where::mmx_rm ||
+                               o.where == Where::memory || o.where == Where::modrm_rm_gpr;
     if (f.mem && may_be_memory) {
         c.mem_size = static_cast<u8>(bytes_of(o.type, f));
         c.mem_read = o.read;
@@ -74,7 +76,9 @@ void describe_operand(const Operand& o, const ThunkForm& f, ThunkCall& c) {
 
 }  // namespace
 
-ThunkCache::ThunkCache() : buffer_(std::move(CodeBuffer::make(code_space).value())) { install_fp_fault_handler(); }
+ThunkCache::ThunkCache() : buffer_(std::move(CodeBuffer::make(code_space).value())) {
+    install_fp_fault_handler();
+}
 
 Status ThunkCache::host_allows() {
     const auto buffer = CodeBuffer::make(code_space);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ThunkCall: how a decoded MMX, SSE, AVX or x87 instruction is executed by generated code. ThunkCache makes them.
+// ThunkCall: how a decoded MMX, SSE, AVX or x87 instruction is executed by code that ThunkCache generates.
 #pragma once
 #include <memory>
 #include <unordered_map>
@@ -12,10 +12,10 @@
 
 namespace droste {
 
-/// Generated code around one host instruction. Operands are given by address: a register's place in CpuState, or for
-/// memory a bounce buffer or the guest's page itself. Returns 0, or 1 when the instruction raised an unmasked SIMD
-/// floating-point exception; then only MXCSR was written.
-/// x87 thunks: `reg` is the FXSAVE image that is loaded and saved around the instruction, `rm` the memory operand.
+/// Generated code around one host instruction. Operands are given by address: a register's place in CpuState,
+/// or for memory a bounce buffer or the guest's page itself. Returns 0, or 1 when the instruction raised an
+/// unmasked SIMD floating-point exception; then only MXCSR was written. x87 thunks: `reg` is the FXSAVE image
+/// that is loaded and saved around the instruction, `rm` the memory operand.
 using ThunkEntry = u32 (*)(void* reg, void* rm, void* vvvv, void* is4, CpuState* state);
 
 /// Where the register numbered n of an operand stands: offset + ((n & mask) << shift), in CpuState.
@@ -53,9 +53,10 @@ public:
     /// To be asked when a machine is made: a user's host may forbid generated code.
     static Status host_allows();
 
-    /// For rows with traits::host_thunk: the call to put into Insn::thunk; its `code` is the Insn's Code (also when
-    /// the row has a C++ body that needs what Insn cannot hold: vvvv beside a memory operand). Lives as long as the
-    /// cache. `mode`: mode_bits. The number of different calls is bounded by the instruction set, not by the guest.
+    /// For rows with traits::host_thunk: the call to put into Insn::thunk; its `code` is the Insn's Code
+    /// (also when the row has a C++ body that needs what Insn cannot hold: vvvv beside a memory operand).
+    /// Lives as long as the cache. `mode`: mode_bits. The number of different calls is bounded by the
+    /// instruction set, not by the guest.
     const ThunkCall* call_for(const Decoded& d, u32 mode);
 
     std::size_t code_bytes() const { return buffer_.used(); }

@@ -19,8 +19,9 @@ namespace {
 /// The x87 part of the FXSAVE image: control and pointers, then the register stack.
 constexpr std::size_t x87_bytes = offsetof(FxArea, rest);
 
-/// Exceptions that suppress the store of a result to memory when they are unmasked: invalid operation, overflow,
-/// underflow (SDM "Overflow exception", "Underflow exception"; after an inexact result the store happens).
+/// Exceptions that suppress the store of a result to memory when they are unmasked: invalid operation,
+/// overflow, underflow (SDM "Overflow exception", "Underflow exception"; after an inexact result the store
+/// happens).
 constexpr unsigned store_suppressing = 1 | 8 | 16;
 
 constexpr u16 exception_masks = 0x3F, exception_flags = 0x3F;
@@ -39,7 +40,8 @@ void update_pointers(Cpu& cpu, const Insn& in, const ThunkCall& t, FxArea& fx, b
     }
 }
 
-/// Eighty bits are written as eight bytes and two: with the second part in a page that faults the first is written.
+/// Eighty bits are written as eight bytes and two: with the second part in a page that faults the first is
+/// written.
 bool store_result(Cpu& cpu, const Insn& in, const ThunkCall& t, u64 linear, const u8* from) {
     if (t.mem_size != 10) return store_sized(cpu, in.seg(), linear, from, t.mem_size);
     return store_sized(cpu, in.seg(), linear, from, 8) && store_sized(cpu, in.seg(), linear + 8, from + 8, 2);
@@ -65,7 +67,8 @@ Outcome run_x87(Cpu& cpu, const Insn& in) {
     void* operand;
     u64 linear;
     if (!operand_memory(cpu, in, t, bounce, operand, linear)) return cpu.failed();
-    alignas(FxArea) std::array<u8, sizeof(FxArea)> image_bytes;  // what lies beyond the x87 part has no meaning
+    alignas(FxArea) std::array<u8, sizeof(FxArea)>
+        image_bytes;  // what lies beyond the x87 part has no meaning
     FxArea& image = *reinterpret_cast<FxArea*>(image_bytes.data());
     std::memcpy(static_cast<void*>(&image), &cpu.fx, x87_bytes);
     image.mxcsr = 0x1F80;
@@ -100,7 +103,8 @@ void pop(FxArea& fx) {
     fx.fsw = static_cast<u16>((fx.fsw & ~0x3800) | ((top + 1) & 7) << 11);
 }
 
-/// The host's sticky flags are read as the instruction's: none may be there that the guest does not have already.
+/// The host's sticky flags are read as the instruction's: none may be there that the guest does not have
+/// already.
 void forget_host_exceptions(const FxArea& fx) {
     u16 host;
     asm volatile("fnstsw %0" : "=a"(host));
@@ -113,8 +117,8 @@ Outcome run_x87_fast(Cpu& cpu, const Insn& in) {
     FxArea& fx = cpu.fx;
     const u8 valid = std::rotr(fx.ftw, static_cast<int>(x87_top(fx)));  // bit i: ST(i)
     const bool usual = !x87_blocked(cpu) && !(fx.fsw & fsw_error_summary) &&
-                       (fx.fcw & exception_masks) == exception_masks && (valid & t.fast.valid) == t.fast.valid &&
-                       !(valid & t.fast.empty);
+                       (fx.fcw & exception_masks) == exception_masks &&
+                       (valid & t.fast.valid) == t.fast.valid && !(valid & t.fast.empty);
     if (!usual) [[unlikely]] return run_x87(cpu, in);
     alignas(16) u8 bounce[16];
     void* operand;
@@ -126,7 +130,8 @@ Outcome run_x87_fast(Cpu& cpu, const Insn& in) {
     const u32 fsw = t.fast_entry(&fx, operand, nullptr, nullptr, &cpu);
     if (other_control) asm volatile("fldcw %0" : : "m"(host_control_word));
     if (t.mem_written && !store_result(cpu, in, t, linear, bounce)) return cpu.failed();
-    fx.fsw = static_cast<u16>((fx.fsw & ~t.fast.condition_codes) | (fsw & (t.fast.condition_codes | exception_flags)));
+    fx.fsw = static_cast<u16>((fx.fsw & ~t.fast.condition_codes) |
+                              (fsw & (t.fast.condition_codes | exception_flags)));
     update_pointers(cpu, in, t, fx, false);
     if (t.fast.fills < 8) fx.ftw = static_cast<u8>(fx.ftw | 1u << ((x87_top(fx) + t.fast.fills) & 7));
     if (t.fast.push) push(fx);

@@ -7,8 +7,8 @@
 
 namespace droste {
 
-/// When the short code applies, and what it leaves to be done to the stack. All exceptions must be masked, so that the
-/// instruction completes; `valid` and `empty` say for each ST(i) (bit i) what its tag must be.
+/// When the short code applies, and what it leaves to be done to the stack. All exceptions must be masked, so
+/// that the instruction completes; `valid` and `empty` say for each ST(i) (bit i) what its tag must be.
 struct X87Fast {
     u8 valid = 0, empty = 0;
     u8 pops = 0;
