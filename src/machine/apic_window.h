@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ApicWindow: stands between processor and local APIC; keeps the register page attached where IA32_APIC_BASE says.
+// ApicWindow: between processor and local APIC; keeps the register page where IA32_APIC_BASE says.
 #pragma once
 #include "base/bus.h"
 #include "base/interrupt_controller.h"
@@ -26,9 +26,11 @@ public:
     void set_cr8(u8 value) override { apic_->set_cr8(value); }
     std::optional<u64> read_msr(u32 index) override { return apic_->read_msr(index); }
     bool write_msr(u32 index, u64 value) override {
-        if (index == ia32_tsc_deadline) apic_->set_tsc_offset(*tsc_offset_);
+        if (index == ia32_tsc_deadline)
+            apic_->set_tsc_offset(*tsc_offset_);
         const bool ok = apic_->write_msr(index, value);
-        if (ok && index == ia32_apic_base) place();
+        if (ok && index == ia32_apic_base)
+            place();
         return ok;
     }
     void raise(u8 vector) override { apic_->raise(vector); }
@@ -36,7 +38,8 @@ public:
         return apic_ == nullptr ? std::nullopt : apic_->mmio_page();
     }
     void init_reset() override {
-        if (apic_ != nullptr) apic_->init_reset();
+        if (apic_ != nullptr)
+            apic_->init_reset();
     }
 
 private:

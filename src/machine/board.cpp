@@ -8,46 +8,53 @@
 namespace droste {
 
 Board::Board(const BoardConfig& config, const BoardParts& p)
-    : memory_(p.memory),
-      apic_window_(p.apic_window),
-      local_apic_({.max_phys_addr_bits = config.max_phys_addr_bits, .bus_hz = config.bus_hz}, apic_bus_, p.events, p.time,
-                  p.pins),
-      io_apic_(apic_bus_, board::io_apic_id),
-      pic_(InterruptLine(local_apic_, LocalApic::lint0)),
+    : memory_(p.memory), apic_window_(p.apic_window),
+      local_apic_({.max_phys_addr_bits = config.max_phys_addr_bits, .bus_hz = config.bus_hz}, apic_bus_,
+                  p.events, p.time, p.pins),
+      io_apic_(apic_bus_, board::io_apic_id), pic_(InterruptLine(local_apic_, LocalApic::lint0)),
       hpet_({}, p.events, p.time, io_apic_, isa(0), isa(8)),
       pit_(p.events, p.time, InterruptLine(hpet_, Hpet::pit_input)),
       rtc_(p.events, p.time, InterruptLine(hpet_, Hpet::rtc_input), config.rtc_epoch),
-      com1_(p.events, p.time, isa(4), p.console),
-      acpi_pm_({.timer_32_bits = true,
-                .soft_off_type = board::soft_off_type,
-                .acpi_enable = board::acpi_enable,
-                .acpi_disable = board::acpi_disable},
-               p.events, p.time, isa(board::sci), p.platform),
-      smi_port_(acpi_pm_),
-      reset_control_(p.platform),
-      system_control_a_(p.platform, *this),
-      keyboard_(isa(1), isa(12), p.platform, *this),
-      debug_exit_(p.platform),
-      debug_console_(p.console),
-      fw_cfg_(*this),
-      pci_host_(p.ports, p.mmio),
-      pci_intx_({gsi(16), gsi(17), gsi(18), gsi(19)}),
-      pci_config_ports_(pci_host_, reset_control_),
-      pci_ecam_(pci_host_),
+      com1_(p.events, p.time, isa(4), p.console), acpi_pm_({.timer_32_bits = true,
+                                                            .soft_off_type = board::soft_off_type,
+                                                            .acpi_enable = board::acpi_enable,
+                                                            .acpi_disable = board::acpi_disable},
+                                                           p.events, p.time, isa(board::sci), p.platform),
+      smi_port_(acpi_pm_), reset_control_(p.platform), system_control_a_(p.platform, *this),
+      keyboard_(isa(1), isa(12), p.platform, *this), debug_exit_(p.platform), debug_console_(p.console),
+      fw_cfg_(*this), pci_host_(p.ports, p.mmio), pci_intx_({gsi(16), gsi(17), gsi(18), gsi(19)}),
+      pci_config_ports_(pci_host_, reset_control_), pci_ecam_(pci_host_),
       host_bridge_(p.mmio, pci_ecam_, board::ecam),
-      lpc_bridge_(p.ports, acpi_pm_, AcpiPm::range_size, board::pm_base),
-      devices_{&local_apic_, &io_apic_, &pic_, &hpet_, &pit_, &rtc_, &com1_, &acpi_pm_, &smi_port_, &reset_control_,
-               &system_control_a_, &keyboard_, &debug_exit_, &debug_console_, &post_codes_, &fw_cfg_, &pci_config_ports_, &pci_ecam_},
+      lpc_bridge_(p.ports, acpi_pm_, AcpiPm::range_size, board::pm_base), devices_{&local_apic_,
+                                                                                   &io_apic_,
+                                                                                   &pic_,
+                                                                                   &hpet_,
+                                                                                   &pit_,
+                                                                                   &rtc_,
+                                                                                   &com1_,
+                                                                                   &acpi_pm_,
+                                                                                   &smi_port_,
+                                                                                   &reset_control_,
+                                                                                   &system_control_a_,
+                                                                                   &keyboard_,
+                                                                                   &debug_exit_,
+                                                                                   &debug_console_,
+                                                                                   &post_codes_,
+                                                                                   &fw_cfg_,
+                                                                                   &pci_config_ports_,
+                                                                                   &pci_ecam_},
       functions_{&host_bridge_, &lpc_bridge_} {
     for (unsigned irq = 0; irq < 16; ++irq) {
-        if (irq == 2) continue;  // the cascade
+        if (irq == 2)
+            continue;  // the cascade
         isa_.connect(irq, InterruptLine(pic_, irq));
         isa_.connect(irq, InterruptLine(io_apic_, irq == 0 ? board::pit_gsi : irq));
     }
     apic_bus_.connect_8259(pic_);
     constexpr unsigned lpc_slot = 31;
     ASSERT(pci_host_.add(0, 0, host_bridge_) && pci_host_.add(lpc_slot, 0, lpc_bridge_));
-    for (PciFunction* f : functions_) f->connect(pci_host_);
+    for (PciFunction* f : functions_)
+        f->connect(pci_host_);
     attach_ports(p.ports);
     attach_memory(p.mmio);
     const u64 ram = memory_.ram_bytes(), low = ram < board::pci_hole ? ram : board::pci_hole;
@@ -88,34 +95,45 @@ void Board::attach_memory(MemoryBus& mmio) {
 }
 
 void Board::reset() {
-    for (Device* d : devices_) d->reset();
-    for (PciFunction* f : functions_) f->reset();
+    for (Device* d : devices_)
+        d->reset();
+    for (PciFunction* f : functions_)
+        f->reset();
     pci_intx_.reset();
 }
 
 void Board::visit(Archive& archive) {
     archive.section("board", 1);
     archive.field("a20", a20_);
-    for (Device* d : devices_) d->visit(archive);
-    for (PciFunction* f : functions_) f->visit(archive);
+    for (Device* d : devices_)
+        d->visit(archive);
+    for (PciFunction* f : functions_)
+        f->visit(archive);
     pci_intx_.visit(archive);
-    if (archive.mode() == Archive::Mode::load) apic_window_.place();
+    if (archive.mode() == Archive::Mode::load)
+        apic_window_.place();
 }
 
-AcpiConfig Board::acpi_config() const { return {.cpus = 1, .hpet = true, .ecam = true, .pci = true}; }
+AcpiConfig Board::acpi_config() const {
+    return {.cpus = 1, .hpet = true, .ecam = true, .pci = true};
+}
 
 bool Board::read(MachinePhys from, void* data, std::size_t size) {
     for (u64 at = 0; at < size; at += 0x1000)
-        if (memory_.host(from.value + at) == nullptr) return false;
-    if (size != 0 && memory_.host(from.value + size - 1) == nullptr) return false;
+        if (memory_.host(from.value + at) == nullptr)
+            return false;
+    if (size != 0 && memory_.host(from.value + size - 1) == nullptr)
+        return false;
     memory_.read_block(from.value, data, size);
     return true;
 }
 
 bool Board::write(MachinePhys to, const void* data, std::size_t size) {
     for (u64 at = 0; at < size; at += 0x1000)
-        if (memory_.host(to.value + at) == nullptr) return false;
-    if (size != 0 && memory_.host(to.value + size - 1) == nullptr) return false;
+        if (memory_.host(to.value + at) == nullptr)
+            return false;
+    if (size != 0 && memory_.host(to.value + size - 1) == nullptr)
+        return false;
     memory_.write_block(to.value, data, size);
     return true;
 }

@@ -66,7 +66,8 @@ public:
 private:
     bool read(MachinePhys from, void* data, std::size_t size) override;
     bool write(MachinePhys to, const void* data, std::size_t size) override;
-    // Address line 20 is always let through: what closed it was software for the 8086. The bit is kept for reads.
+    // Address line 20 is always let through: what closed it was software for the 8086. The bit is kept for
+    // reads.
     void set_a20(bool open) override { a20_ = open; }
     bool a20() const override { return a20_; }
 

@@ -36,7 +36,8 @@ std::string with_depth(std::string text, u64 depth) {
 Result<BootModule> module_of(const std::string& entry, std::string_view key) {
     const std::size_t blank = entry.find(' ');
     Result<Image> image = read_image(entry.substr(0, blank), key);
-    if (!image) return image.error();
+    if (!image)
+        return image.error();
     return BootModule{std::move(*image), blank == std::string::npos ? "" : entry.substr(blank + 1)};
 }
 
@@ -70,12 +71,14 @@ void apply(Cpu& cpu, const EntryState& e) {
     cpu.context_changed();
 }
 
-/// The memory types that firmware would have set: write-back RAM, uncached device ranges. Kernels switch PAT off on a
-/// machine whose MTRRs are disabled.
+/// The memory types that firmware would have set: write-back RAM, uncached device ranges. Kernels switch PAT
+/// off on a machine whose MTRRs are disabled.
 void set_memory_types(Cpu& cpu) {
-    constexpr u32 mtrr_def_type = 0x2FF, mtrr_physbase0 = 0x200, mtrr_fix64k_00000 = 0x250, mtrr_fix16k_80000 = 0x258,
-                  mtrr_fix16k_a0000 = 0x259, mtrr_fix4k_c0000 = 0x268, mtrr_fix4k_f8000 = 0x26F;
-    constexpr u64 all_write_back = 0x0606'0606'0606'0606, enabled_fixed_write_back = 0xC06, valid = 0x800, uncached = 0;
+    constexpr u32 mtrr_def_type = 0x2FF, mtrr_physbase0 = 0x200, mtrr_fix64k_00000 = 0x250,
+                  mtrr_fix16k_80000 = 0x258, mtrr_fix16k_a0000 = 0x259, mtrr_fix4k_c0000 = 0x268,
+                  mtrr_fix4k_f8000 = 0x26F;
+    constexpr u64 all_write_back = 0x0606'0606'0606'0606, enabled_fixed_write_back = 0xC06, valid = 0x800,
+                  uncached = 0;
     const auto set = [&](u32 index, u64 value) {
         const bool done = cpu.msrs->write(cpu, index, value);
         ASSERT(done);
@@ -83,7 +86,8 @@ void set_memory_types(Cpu& cpu) {
     set(mtrr_fix64k_00000, all_write_back);
     set(mtrr_fix16k_80000, all_write_back);
     set(mtrr_fix16k_a0000, uncached);
-    for (u32 i = mtrr_fix4k_c0000; i <= mtrr_fix4k_f8000; ++i) set(i, all_write_back);
+    for (u32 i = mtrr_fix4k_c0000; i <= mtrr_fix4k_f8000; ++i)
+        set(i, all_write_back);
     const u64 width = (1ull << cpu.model.maxphyaddr) - 1;
     set(mtrr_physbase0, board::pci_hole | uncached);
     set(mtrr_physbase0 + 1, (~(board::four_gib - board::pci_hole - 1) & width) | valid);
@@ -96,27 +100,33 @@ Result<BootRequest> boot_request(const Options& options) {
     BootRequest request;
     const std::string& kernel = options.text("boot.kernel");
     if (kernel.empty())
-        return Error{"boot.kernel: no kernel is named; write boot.kernel = \"FILE\" in the stack file, or use "
-                     "`droste boot --kernel FILE`"};
+        return Error{
+            "boot.kernel: no kernel is named; write boot.kernel = \"FILE\" in the stack file, or use "
+            "`droste boot --kernel FILE`"};
     Result<Image> image = read_image(kernel, fmt::format("boot.kernel ({})", options.origin("boot.kernel")));
-    if (!image) return image.error();
+    if (!image)
+        return image.error();
     request.kernel = std::move(*image);
     std::vector<std::pair<std::string, std::string_view>> files;
     if (!options.text("boot.initrd").empty()) {
         // A path may hold blanks here: arguments are for boot.modules alone.
         Result<Image> initrd = read_image(options.text("boot.initrd"),
                                           fmt::format("boot.initrd ({})", options.origin("boot.initrd")));
-        if (!initrd) return initrd.error();
+        if (!initrd)
+            return initrd.error();
         request.modules.push_back({std::move(*initrd), ""});
     }
     for (const std::string& entry : options.paths("boot.modules")) {
-        Result<BootModule> module = module_of(entry, fmt::format("boot.modules ({})", options.origin("boot.modules")));
-        if (!module) return module.error();
+        Result<BootModule> module =
+            module_of(entry, fmt::format("boot.modules ({})", options.origin("boot.modules")));
+        if (!module)
+            return module.error();
         request.modules.push_back(std::move(*module));
     }
     const u64 depth = options.number("stack.depth");
     request.command_line = with_depth(options.text("boot.append"), depth);
-    for (BootModule& m : request.modules) m.command_line = with_depth(std::move(m.command_line), depth);
+    for (BootModule& m : request.modules)
+        m.command_line = with_depth(std::move(m.command_line), depth);
     const std::string& protocol = options.text("boot.protocol");
     request.protocol = protocol == "linux"       ? BootProtocol::linux64
                        : protocol == "pvh"       ? BootProtocol::pvh
@@ -134,7 +144,8 @@ Status load_into(Machine::Parts& parts, const BootRequest& given) {
     BootRequest request = given;
     request.rsdp = board::firmware_tables;
     Result<EntryState> entry = load_kernel(request, memory);
-    if (!entry) return entry.error();
+    if (!entry)
+        return entry.error();
     parts.board.prepare_without_firmware();
     set_memory_types(parts.cpu);
     apply(parts.cpu, *entry);

@@ -12,7 +12,9 @@
 namespace droste {
 
 struct Console::Hash {
-    Hash() : context(EVP_MD_CTX_new()) { ASSERT(context != nullptr && EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1); }
+    Hash() : context(EVP_MD_CTX_new()) {
+        ASSERT(context != nullptr && EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1);
+    }
     ~Hash() { EVP_MD_CTX_free(context); }
     void flush() {
         ASSERT(EVP_DigestUpdate(context, buffer.data(), used) == 1);
@@ -29,7 +31,8 @@ Console::~Console() = default;
 void Console::put(u8 byte) {
     ++bytes_;
     hash_->buffer[hash_->used++] = byte;
-    if (hash_->used == hash_->buffer.size()) hash_->flush();
+    if (hash_->used == hash_->buffer.size())
+        hash_->flush();
     host_.put(byte);
 }
 
@@ -42,7 +45,8 @@ std::string Console::sha256() const {
     ASSERT(EVP_DigestFinal_ex(copy, digest.data(), &size) == 1);
     EVP_MD_CTX_free(copy);
     std::string text;
-    for (unsigned i = 0; i < size; ++i) text += fmt::format("{:02x}", digest[i]);
+    for (unsigned i = 0; i < size; ++i)
+        text += fmt::format("{:02x}", digest[i]);
     return text;
 }
 

@@ -17,7 +17,8 @@ public:
     };
     void entry_failed(const EntryEvent& event, std::string_view check) override {
         Failure& f = failures_[std::string(check)];
-        if (f.count++ == 0) f.first_tick = event.ticks;
+        if (f.count++ == 0)
+            f.first_tick = event.ticks;
     }
     const std::map<std::string, Failure>& failures() const { return failures_; }
 

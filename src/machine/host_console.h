@@ -9,10 +9,10 @@ namespace droste {
 
 /// What a frontend tells and hears while a machine runs; called between instructions at fixed ticks.
 struct RunProgress {
-    u64 ticks = 0;    ///< retired instructions
-    u64 cycles = 0;   ///< of the timing model
-    u64 guest_ns = 0; ///< guest time
-    int level = 0;    ///< the deepest level that has run so far
+    u64 ticks = 0;     ///< retired instructions
+    u64 cycles = 0;    ///< of the timing model
+    u64 guest_ns = 0;  ///< guest time
+    int level = 0;     ///< the deepest level that has run so far
 };
 
 class HostConsole {

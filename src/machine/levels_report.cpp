@@ -16,7 +16,8 @@ namespace {
 
 std::string_view reason_name(u16 number) {
     for (const ExitRow& row : exit_rows)
-        if (row.number == number) return row.name;
+        if (row.number == number)
+            return row.name;
     return "unknown";
 }
 
@@ -26,30 +27,37 @@ struct Entry {
     double cycles() const { return line->round_trip.mean() * static_cast<double>(line->count); }
 };
 
-/// By level, within a level by cycles spent, most first; equal ones by reason and owner, so that the order is the
-/// same in every run.
+/// By level, within a level by cycles spent, most first; equal ones by reason and owner, so that the order is
+/// the same in every run.
 std::vector<Entry> sorted(const ExitAccounts& accounts) {
     std::vector<Entry> entries;
-    for (const auto& [key, line] : accounts.lines()) entries.push_back({key, &line});
+    for (const auto& [key, line] : accounts.lines())
+        entries.push_back({key, &line});
     std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
         return a.key.level != b.key.level ? a.key.level < b.key.level : a.cycles() > b.cycles();
     });
     return entries;
 }
 
-double per(u64 sum, u64 count) { return count == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(count); }
+double per(u64 sum, u64 count) {
+    return count == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(count);
+}
 
 std::string with_unit(double v) {
-    if (v >= 1e9) return fmt::format("{:.2f}G", v / 1e9);
-    if (v >= 1e6) return fmt::format("{:.2f}M", v / 1e6);
-    if (v >= 1e5) return fmt::format("{:.0f}k", v / 1e3);
+    if (v >= 1e9)
+        return fmt::format("{:.2f}G", v / 1e9);
+    if (v >= 1e6)
+        return fmt::format("{:.2f}M", v / 1e6);
+    if (v >= 1e5)
+        return fmt::format("{:.0f}k", v / 1e3);
     return fmt::format("{:.0f}", v);
 }
 
 /// Levels that spent anything: "L0 61% L1 39%".
 std::string shares(const std::vector<u64>& cycles) {
     u64 sum = 0;
-    for (const u64 c : cycles) sum += c;
+    for (const u64 c : cycles)
+        sum += c;
     std::string out;
     for (std::size_t level = 0; level < cycles.size() && sum != 0; ++level)
         if (cycles[level] != 0)
@@ -61,11 +69,12 @@ std::string shares(const std::vector<u64>& cycles) {
 
 std::string levels_table(const LevelObserver& observer) {
     const ExitAccounts& a = observer.accounts();
-    if (a.exits() == 0) return "";
+    if (a.exits() == 0)
+        return "";
     constexpr std::size_t most_lines = 12;  // of a level; the JSON report has all
-    std::string out = fmt::format("{:<28} {:>5} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>6}  {}\n", "VM exit",
-                                  "owner", "count", "min", "p50", "p99", "max", "mean", "exits", "vmread", "vmwrt", "walk",
-                                  "cycles within");
+    std::string out = fmt::format(
+        "{:<28} {:>5} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>6} {:>6} {:>6}  {}\n", "VM exit", "owner",
+        "count", "min", "p50", "p99", "max", "mean", "exits", "vmread", "vmwrt", "walk", "cycles within");
     const std::vector<Entry> entries = sorted(a);
     for (std::size_t i = 0; i < entries.size();) {
         const unsigned level = entries[i].key.level;
@@ -79,26 +88,32 @@ std::string levels_table(const LevelObserver& observer) {
             }
             const ExitLine& l = *entries[i].line;
             const Distribution& d = l.round_trip;
-            out += fmt::format("  {:<26} {:>5} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6.1f} {:>6.1f} {:>6.1f} {:>6.1f}  {}\n",
-                               reason_name(entries[i].key.reason), fmt::format("L{}", entries[i].key.owner), l.count,
-                               with_unit(static_cast<double>(d.min())), with_unit(static_cast<double>(d.quantile(0.5))),
-                               with_unit(static_cast<double>(d.quantile(0.99))), with_unit(static_cast<double>(d.max())),
-                               with_unit(d.mean()), per(l.exits, l.count), per(l.vmreads, l.count),
-                               per(l.vmwrites, l.count), per(l.walk_references, l.count), shares(l.cycles_by_level));
+            out += fmt::format(
+                "  {:<26} {:>5} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6.1f} {:>6.1f} {:>6.1f} {:>6.1f}  "
+                "{}\n",
+                reason_name(entries[i].key.reason), fmt::format("L{}", entries[i].key.owner), l.count,
+                with_unit(static_cast<double>(d.min())), with_unit(static_cast<double>(d.quantile(0.5))),
+                with_unit(static_cast<double>(d.quantile(0.99))), with_unit(static_cast<double>(d.max())),
+                with_unit(d.mean()), per(l.exits, l.count), per(l.vmreads, l.count), per(l.vmwrites, l.count),
+                per(l.walk_references, l.count), shares(l.cycles_by_level));
         }
-        if (left_out != 0) out += fmt::format("  ({} more reasons: see --json)\n", left_out);
+        if (left_out != 0)
+            out += fmt::format("  ({} more reasons: see --json)\n", left_out);
     }
-    out += fmt::format("{} exits, {} of unknown level ({:.2f}%); cycles by level: {}\n", a.exits(), a.unknown_exits(),
-                       100 * per(a.unknown_exits(), a.exits()), shares(a.cycles_in_level()));
+    out +=
+        fmt::format("{} exits, {} of unknown level ({:.2f}%); cycles by level: {}\n", a.exits(),
+                    a.unknown_exits(), 100 * per(a.unknown_exits(), a.exits()), shares(a.cycles_in_level()));
     return out;
 }
 
 std::string levels_json(const LevelObserver& observer) {
     using Json = nlohmann::ordered_json;
     const ExitAccounts& a = observer.accounts();
-    if (a.exits() == 0) return "";
+    if (a.exits() == 0)
+        return "";
     const auto trimmed = [&](std::vector<u64> v) {
-        while (!v.empty() && v.back() == 0) v.pop_back();
+        while (!v.empty() && v.back() == 0)
+            v.pop_back();
         return v;
     };
     Json lines = Json::array();
@@ -134,9 +149,10 @@ std::string levels_json(const LevelObserver& observer) {
 std::vector<std::string> recent_exits(const LevelObserver& observer) {
     std::vector<std::string> out;
     for (const RecentExit& e : observer.recent())
-        out.push_back(fmt::format("tick {:>14}  level {}  {:<26} qualification {:#x}  rip {:#x}{}", e.tick, e.level, e.reason,
-                                  e.qualification, e.linear_rip,
-                                  e.has_guest_physical ? fmt::format("  guest-physical {:#x}", e.guest_physical) : ""));
+        out.push_back(
+            fmt::format("tick {:>14}  level {}  {:<26} qualification {:#x}  rip {:#x}{}", e.tick, e.level,
+                        e.reason, e.qualification, e.linear_rip,
+                        e.has_guest_physical ? fmt::format("  guest-physical {:#x}", e.guest_physical) : ""));
     return out;
 }
 

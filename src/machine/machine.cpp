@@ -39,32 +39,37 @@ Result<MachineConfig> machine_config(const Options& o) {
     MachineConfig c;
     Result<CpuModel> model = make_cpu_model(o.text("cpu.model"), words(o.text("cpu.features")));
     if (!model)
-        return Error{fmt::format("cpu.model ({}), cpu.features ({}): {}", o.origin("cpu.model"), o.origin("cpu.features"),
-                                 model.error().text)};
+        return Error{fmt::format("cpu.model ({}), cpu.features ({}): {}", o.origin("cpu.model"),
+                                 o.origin("cpu.features"), model.error().text)};
     c.model = std::move(*model);
     Result<VmxCapabilities> vmx = make_vmx_capabilities(c.model, words(o.text("vmx.capabilities")));
-    if (!vmx) return Error{fmt::format("vmx.capabilities ({}): {}", o.origin("vmx.capabilities"), vmx.error().text)};
+    if (!vmx)
+        return Error{
+            fmt::format("vmx.capabilities ({}): {}", o.origin("vmx.capabilities"), vmx.error().text)};
     c.vmx = std::move(*vmx);
     c.master_hz = o.number("clock.tsc_hz");
     c.model.tsc_hz = c.master_hz;
     c.model.crystal_hz = o.number("clock.bus_hz");
     if (o.text("timing.model") == "table") {
         Result<CostTable> costs = load_cost_table(o.text("timing.table"));
-        if (!costs) return costs.error();
+        if (!costs)
+            return costs.error();
         c.costs = *costs;
     }
     c.clock_follows_cycles = o.text("timing.clock") == "cycles";
     if (c.clock_follows_cycles && o.text("timing.model") == "none")
-        return Error{fmt::format("timing.clock ({}): \"cycles\" needs a timing model; set timing.model = \"table\" or "
-                                 "timing.clock = \"ticks\"",
-                                 o.origin("timing.clock"))};
+        return Error{
+            fmt::format("timing.clock ({}): \"cycles\" needs a timing model; set timing.model = \"table\" or "
+                        "timing.clock = \"ticks\"",
+                        o.origin("timing.clock"))};
     c.board = {.bus_hz = c.model.crystal_hz,
                .max_phys_addr_bits = c.model.maxphyaddr,
                .rtc_epoch = static_cast<i64>(o.number("rtc.epoch"))};
     c.memory_bytes = o.number("memory.size");
     if (c.memory_bytes % 0x20'0000 != 0)
-        return Error{fmt::format("memory.size ({}): {} is not a multiple of 2MiB; choose {}", o.origin("memory.size"),
-                                 o.shown("memory.size"), show_size((c.memory_bytes / 0x20'0000 + 1) * 0x20'0000))};
+        return Error{fmt::format("memory.size ({}): {} is not a multiple of 2MiB; choose {}",
+                                 o.origin("memory.size"), o.shown("memory.size"),
+                                 show_size((c.memory_bytes / 0x20'0000 + 1) * 0x20'0000))};
     c.feature_control_locked = o.text("vmx.feature_control") == "locked";
     c.rdrand_seed = o.number("rdrand.seed");
     c.max_ticks = o.number("run.max_ticks");
@@ -75,13 +80,8 @@ Result<MachineConfig> machine_config(const Options& o) {
 }
 
 Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsole& the_host)
-    : options(o),
-      config(std::move(machine_config)),
-      host(the_host),
-      memory(config.memory_bytes, mmio),
-      apic_window(mmio),
-      isa(instruction_tables()),
-      msrs({cpu_msr_rows(), Vmx::msr_rows()}),
+    : options(o), config(std::move(machine_config)), host(the_host), memory(config.memory_bytes, mmio),
+      apic_window(mmio), isa(instruction_tables()), msrs({cpu_msr_rows(), Vmx::msr_rows()}),
       cpu({.memory = memory,
            .ports = ports,
            .interrupts = apic_window,
@@ -90,9 +90,7 @@ Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsol
            .model = config.model,
            .master_hz = config.master_hz,
            .clock_follows_cycles = config.clock_follows_cycles}),
-      vmx(cpu, config.vmx),
-      levels(cpu),
-      console(the_host),
+      vmx(cpu, config.vmx), levels(cpu), console(the_host),
       board(config.board, {.events = events,
                            .time = cpu,
                            .pins = cpu,
@@ -109,7 +107,8 @@ Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsol
     cpu.costs = config.costs;
     cpu.rng_state = config.rdrand_seed;
     constexpr u64 locked_with_vmx = 5;
-    if (config.feature_control_locked) cpu.feature_control = locked_with_vmx;
+    if (config.feature_control_locked)
+        cpu.feature_control = locked_with_vmx;
 }
 
 Machine::Machine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -117,23 +116,27 @@ Machine::~Machine() = default;
 
 Result<std::unique_ptr<Machine>> Machine::create(const Options& options, HostConsole& console) {
     Result<MachineConfig> config = machine_config(options);
-    if (!config) return config.error();
+    if (!config)
+        return config.error();
     try {  // the host may refuse the address range of a large memory
         auto parts = std::make_unique<Parts>(options, std::move(*config), console);
         return std::unique_ptr<Machine>(new Machine(std::move(parts)));
     } catch (const std::bad_alloc&) {
-        return Error{fmt::format("memory.size ({}): the host cannot reserve {}; choose less", options.origin("memory.size"),
-                                 options.shown("memory.size"))};
+        return Error{fmt::format("memory.size ({}): the host cannot reserve {}; choose less",
+                                 options.origin("memory.size"), options.shown("memory.size"))};
     }
 }
 
 Status Machine::load_boot_files() {
     Result<BootRequest> request = boot_request(parts_->options);
-    if (!request) return request.error();
+    if (!request)
+        return request.error();
     return load(*request);
 }
 
-Status Machine::load(const BootRequest& request) { return load_into(*parts_, request); }
+Status Machine::load(const BootRequest& request) {
+    return load_into(*parts_, request);
+}
 
 RunEnd Machine::run() {
     parts_->run(~0ull);
@@ -145,9 +148,15 @@ bool Machine::run_until(u64 tick) {
     return !parts_->end;
 }
 
-u64 Machine::state_hash() { return parts_->state_hash(); }
-Cpu& Machine::cpu() { return parts_->cpu; }
-PhysicalMemory& Machine::memory() { return parts_->memory; }
+u64 Machine::state_hash() {
+    return parts_->state_hash();
+}
+Cpu& Machine::cpu() {
+    return parts_->cpu;
+}
+PhysicalMemory& Machine::memory() {
+    return parts_->memory;
+}
 
 RunSummary Machine::summary() const {
     Parts& p = *parts_;
@@ -155,7 +164,8 @@ RunSummary Machine::summary() const {
     RunSummary s;
     s.end = p.end.value_or(RunEnd{EndKind::quit, 0, "still running"});
     s.stack = o.text("stack.name");
-    if (s.stack.empty()) s.stack = std::filesystem::path(o.text("boot.kernel")).filename().string();
+    if (s.stack.empty())
+        s.stack = std::filesystem::path(o.text("boot.kernel")).filename().string();
     s.depth = o.number("stack.depth");
     s.cpu_model = o.text("cpu.model");
     s.engine = o.text("engine");
@@ -178,7 +188,8 @@ RunSummary Machine::summary() const {
     s.ept_references = p.cpu.mmu.counters.ept_references;
     s.levels_json = levels_json(p.levels);
     s.levels_table = levels_table(p.levels);
-    for (const auto& [check, f] : p.entry_failures.failures()) s.entry_failures.push_back({check, f.count, f.first_tick});
+    for (const auto& [check, f] : p.entry_failures.failures())
+        s.entry_failures.push_back({check, f.count, f.first_tick});
     s.last_exits = recent_exits(p.levels);
     return s;
 }

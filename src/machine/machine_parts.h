@@ -107,13 +107,13 @@ private:
 
     Poll poll_event_{*this};
     Mark mark_event_{*this};
-    std::deque<u8> typed_;       // not yet taken by the serial port
-    u64 stop_at_ = ~0ull;        // ticks
-    u64 next_hash_ = ~0ull;      // ticks
+    std::deque<u8> typed_;   // not yet taken by the serial port
+    u64 stop_at_ = ~0ull;    // ticks
+    u64 next_hash_ = ~0ull;  // ticks
     std::chrono::steady_clock::time_point started_{};
     Time halted_since_ = never;
     u64 halted_ticks_ = 0;
-    double idle_debt_ = 0;       // seconds of idle guest time that the host has not waited
+    double idle_debt_ = 0;  // seconds of idle guest time that the host has not waited
 };
 
 /// Lays tables and kernel and puts the processor at its entry.

@@ -9,99 +9,173 @@ namespace {
 constexpr u64 KiB = 1024, MiB = 1024 * KiB, GiB = 1024 * MiB;
 
 constexpr OptionRow rows[] = {
-    {.key = "stack.name", .type = OptionType::text, .default_text = "",
-     .help = "Name of the stack in reports. Empty: the name of the stack file."},
-    {.key = "stack.depth", .type = OptionType::integer, .default_text = "1",
-     .help = "How many levels deep the stack nests: {depth} in boot.append becomes this number. Level 0 owns the "
-             "machine, level n is a guest n levels deep.",
-     .unit = "levels", .min = 1, .max = 32},
+    {.key = "stack.name",
+     .type = OptionType::text,
+     .default_text = "",
+     .help = "Name of the stack in reports. Empty: the kernel's file name."},
+    {.key = "stack.depth",
+     .type = OptionType::integer,
+     .default_text = "1",
+     .help = "How many levels deep the stack nests: {depth} in boot.append becomes this number. Level 0 "
+             "owns the machine, level n is a guest n levels deep.",
+     .unit = "levels",
+     .min = 1,
+     .max = 32},
 
-    {.key = "cpu.model", .type = OptionType::choice, .default_text = "skylake-sp",
+    {.key = "cpu.model",
+     .type = OptionType::choice,
+     .default_text = "skylake-sp",
      .help = "The processor that CPUID and the VMX capability MSRs describe. `max` has everything that is "
              "implemented.",
      .choices = "skylake-sp|icelake-sp|max"},
-    {.key = "cpu.count", .type = OptionType::integer, .default_text = "1",
-     .help = "Number of virtual processors. One for now.", .unit = "processors", .min = 1, .max = 1},
-    {.key = "cpu.features", .type = OptionType::text, .default_text = "",
-     .help = "Features switched on and off against the model, for instance \"-avx2, +hypervisor\". Names are those of "
-             "CPUID."},
-    {.key = "engine", .type = OptionType::choice, .default_text = "interpreter",
-     .help = "What executes instructions. All engines give the same run.", .choices = "interpreter"},
+    {.key = "cpu.count",
+     .type = OptionType::integer,
+     .default_text = "1",
+     .help = "Number of virtual processors. One for now.",
+     .unit = "processors",
+     .min = 1,
+     .max = 1},
+    {.key = "cpu.features",
+     .type = OptionType::text,
+     .default_text = "",
+     .help = "Features switched on and off against the model, for instance \"-avx2, +hypervisor\". Names "
+             "are those of CPUID."},
+    {.key = "engine",
+     .type = OptionType::choice,
+     .default_text = "interpreter",
+     .help = "What executes instructions. All engines give the same run.",
+     .choices = "interpreter"},
 
-    {.key = "memory.size", .type = OptionType::size, .default_text = "1GiB",
-     .help = "Size of RAM. What does not fit below the PCI hole at 3 GiB continues at 4 GiB. Host memory is taken "
-             "only for pages that the guest touches.",
-     .unit = "bytes", .min = 16 * MiB, .max = 64 * GiB},
+    {.key = "memory.size",
+     .type = OptionType::size,
+     .default_text = "1GiB",
+     .help = "Size of RAM. What does not fit below the PCI hole at 3 GiB continues at 4 GiB. Host memory "
+             "is taken only for pages that the guest touches.",
+     .unit = "bytes",
+     .min = 16 * MiB,
+     .max = 64 * GiB},
 
-    {.key = "boot.kernel", .type = OptionType::path, .default_text = "",
-     .help = "The image to start: a Linux bzImage, an ELF file with a PVH note (vmlinux), or a multiboot kernel."},
-    {.key = "boot.initrd", .type = OptionType::path, .default_text = "",
+    {.key = "boot.kernel",
+     .type = OptionType::path,
+     .default_text = "",
+     .help = "The image to start: a Linux bzImage, an ELF file with a PVH note (vmlinux), or a multiboot "
+             "kernel."},
+    {.key = "boot.initrd",
+     .type = OptionType::path,
+     .default_text = "",
      .help = "Initial RAM disk; for PVH and multiboot kernels it is the first module."},
-    {.key = "boot.append", .type = OptionType::text, .default_text = "",
+    {.key = "boot.append",
+     .type = OptionType::text,
+     .default_text = "",
      .help = "Kernel command line. {depth} becomes stack.depth."},
-    {.key = "boot.modules", .type = OptionType::paths, .default_text = "",
-     .help = "Further modules for PVH and multiboot kernels, each a file name with optional arguments after a "
-             "blank."},
-    {.key = "boot.protocol", .type = OptionType::choice, .default_text = "auto",
-     .help = "How the kernel is entered. `auto`: a bzImage by the 64-bit Linux protocol, an ELF file by its PVH "
-             "note, else by its multiboot header.",
+    {.key = "boot.modules",
+     .type = OptionType::paths,
+     .default_text = "",
+     .help = "Further modules for PVH and multiboot kernels, each a file name with optional arguments "
+             "after a blank."},
+    {.key = "boot.protocol",
+     .type = OptionType::choice,
+     .default_text = "auto",
+     .help = "How the kernel is entered. `auto`: a bzImage by the 64-bit Linux protocol, an ELF file by "
+             "its PVH note, else by its multiboot header.",
      .choices = "auto|linux|pvh|multiboot"},
-    {.key = "boot.decompress", .type = OptionType::choice, .default_text = "guest",
-     .help = "Who unpacks a bzImage. `guest`: the image's own code, as on hardware. `host`: the loader, which "
-             "saves the guest about 10^9 instructions and leaves the kernel where it was linked (no KASLR).",
+    {.key = "boot.decompress",
+     .type = OptionType::choice,
+     .default_text = "guest",
+     .help = "Who unpacks a bzImage. `guest`: the image's own code, as on hardware. `host`: the loader, "
+             "which saves the guest about 10^9 instructions and leaves the kernel where it was linked (no "
+             "KASLR).",
      .choices = "guest|host"},
 
-    {.key = "timing.model", .type = OptionType::choice, .default_text = "none",
-     .help = "What a cycle is. `none`: one per retired instruction. `table`: further costs of VM entries, exits, "
-             "VMREADs and the like, from timing.table.",
+    {.key = "timing.model",
+     .type = OptionType::choice,
+     .default_text = "none",
+     .help = "What a cycle is. `none`: one per retired instruction. `table`: further costs of VM entries, "
+             "exits, VMREADs and the like, from timing.table.",
      .choices = "none|table"},
-    {.key = "timing.table", .type = OptionType::name_or_file, .default_text = "skylake-sp",
-     .help = "Which costs timing.model = \"table\" uses: haswell, skylake-sp, sapphire-rapids (configs/timing), or "
-             "a .toml file of your own."},
-    {.key = "timing.clock", .type = OptionType::choice, .default_text = "ticks",
-     .help = "What the guest's clocks follow. `ticks`: retired instructions, the model only observes. `cycles`: "
-             "the modelled cycles.",
+    {.key = "timing.table",
+     .type = OptionType::name_or_file,
+     .default_text = "skylake-sp",
+     .help = "Which costs timing.model = \"table\" uses: haswell, skylake-sp, sapphire-rapids "
+             "(configs/timing), or a .toml file of your own."},
+    {.key = "timing.clock",
+     .type = OptionType::choice,
+     .default_text = "ticks",
+     .help = "What the guest's clocks follow. `ticks`: retired instructions, the model only observes. "
+             "`cycles`: the modelled cycles.",
      .choices = "ticks|cycles"},
-    {.key = "clock.tsc_hz", .type = OptionType::integer, .default_text = "2000000000",
-     .help = "Rate of the time-stamp counter; the master clock that all other clocks are exact ratios of. A lower "
-             "rate makes every wait of the guest cheaper.",
-     .unit = "Hz", .min = 100'000'000, .max = 10'000'000'000},
-    {.key = "clock.bus_hz", .type = OptionType::integer, .default_text = "1000000000",
-     .help = "Rate of the crystal (CPUID leaf 15H) and of the local APIC timer.", .unit = "Hz",
-     .min = 1'000'000, .max = 10'000'000'000},
+    {.key = "clock.tsc_hz",
+     .type = OptionType::integer,
+     .default_text = "2000000000",
+     .help = "Rate of the time-stamp counter; the master clock that all other clocks are exact ratios of. "
+             "A lower rate makes every wait of the guest cheaper.",
+     .unit = "Hz",
+     .min = 100'000'000,
+     .max = 10'000'000'000},
+    {.key = "clock.bus_hz",
+     .type = OptionType::integer,
+     .default_text = "1000000000",
+     .help = "Rate of the crystal (CPUID leaf 15H) and of the local APIC timer.",
+     .unit = "Hz",
+     .min = 1'000'000,
+     .max = 10'000'000'000},
 
-    {.key = "vmx.feature_control", .type = OptionType::choice, .default_text = "unlocked",
-     .help = "IA32_FEATURE_CONTROL at reset. `unlocked`: 0, the first kernel sets it. `locked`: 5, as firmware "
-             "leaves it.",
+    {.key = "vmx.feature_control",
+     .type = OptionType::choice,
+     .default_text = "unlocked",
+     .help = "IA32_FEATURE_CONTROL at reset. `unlocked`: 0, the first kernel sets it. `locked`: 5, as "
+             "firmware leaves it.",
      .choices = "unlocked|locked"},
-    {.key = "vmx.capabilities", .type = OptionType::text, .default_text = "",
-     .help = "VMX capabilities switched on and off against the model, for instance \"-vmcs_shadowing, -enable_ept\". What "
-             "depends on a removed one goes with it."},
-    {.key = "routing.design", .type = OptionType::choice, .default_text = "sdm",
-     .help = "Which level receives a VM exit. `sdm`: always root, the shipped architecture.", .choices = "sdm"},
+    {.key = "vmx.capabilities",
+     .type = OptionType::text,
+     .default_text = "",
+     .help = "VMX capabilities switched on and off against the model, for instance \"-vmcs_shadowing, "
+             "-enable_ept\". What depends on a removed one goes with it."},
+    {.key = "routing.design",
+     .type = OptionType::choice,
+     .default_text = "sdm",
+     .help = "Which level receives a VM exit. `sdm`: always root, the shipped architecture.",
+     .choices = "sdm"},
 
-    {.key = "rdrand.seed", .type = OptionType::integer, .default_text = "1",
+    {.key = "rdrand.seed",
+     .type = OptionType::integer,
+     .default_text = "1",
      .help = "Seed of RDRAND and RDSEED; the same seed gives the same run."},
-    {.key = "rtc.epoch", .type = OptionType::integer, .default_text = "1767225600",
+    {.key = "rtc.epoch",
+     .type = OptionType::integer,
+     .default_text = "1767225600",
      .help = "Time of day at power-on, in seconds since 1970-01-01 UTC. The default is 2026-01-01.",
-     .unit = "s", .max = 4'102'444'799},
+     .unit = "s",
+     .max = 4'102'444'799},
 
-    {.key = "run.timeout", .type = OptionType::seconds, .default_text = "0",
-     .help = "Host time after which the run ends with status 124. 0: none.", .unit = "s", .max = 1'000'000'000},
-    {.key = "run.max_ticks", .type = OptionType::integer, .default_text = "0",
-     .help = "Retired instructions after which the run ends with status 124; unlike run.timeout the same on every "
-             "host. 0: none.",
+    {.key = "run.timeout",
+     .type = OptionType::seconds,
+     .default_text = "0",
+     .help = "Host time after which the run ends with status 124. 0: none.",
+     .unit = "s",
+     .max = 1'000'000'000},
+    {.key = "run.max_ticks",
+     .type = OptionType::integer,
+     .default_text = "0",
+     .help = "Retired instructions after which the run ends with status 124; unlike run.timeout the same "
+             "on every host. 0: none.",
      .unit = "ticks"},
-    {.key = "run.realtime", .type = OptionType::boolean, .default_text = "false",
-     .help = "An idle guest waits for the host's clock, for work at the keyboard. The run is the same, but for the "
-             "moments at which keys arrive."},
-    {.key = "run.hash_interval", .type = OptionType::integer, .default_text = "0",
+    {.key = "run.realtime",
+     .type = OptionType::boolean,
+     .default_text = "false",
+     .help = "An idle guest waits for the host's clock, for work at the keyboard. The run is the same, but "
+             "for the moments at which keys arrive."},
+    {.key = "run.hash_interval",
+     .type = OptionType::integer,
+     .default_text = "0",
      .help = "Ticks between entries of the state-hash trail in the JSON report. 0: only the final hash.",
      .unit = "ticks"},
 };
 
 }  // namespace
 
-std::span<const OptionRow> machine_options() { return rows; }
+std::span<const OptionRow> machine_options() {
+    return rows;
+}
 
 }  // namespace droste

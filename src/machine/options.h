@@ -13,15 +13,15 @@
 namespace droste {
 
 enum class OptionType : u8 {
-    text,     ///< any string
+    text,          ///< any string
     name_or_file,  ///< a known name, or a file that ends in .toml, which is resolved like a path
-    path,     ///< a file; a relative one is meant from the folder of the stack file that names it
-    paths,    ///< a list of files, each with optional arguments after a blank
-    boolean,  ///< true, false
-    integer,  ///< with `unit`; decimal, 0x..., or with a factor k, M, G (1000)
-    size,     ///< bytes: "2GiB", "512MiB", "64KiB"
-    seconds,  ///< "90", "1.5", "10min", "2h"; kept in milliseconds
-    choice,   ///< one of `choices`
+    path,          ///< a file; a relative one is meant from the folder of the stack file that names it
+    paths,         ///< a list of files, each with optional arguments after a blank
+    boolean,       ///< true, false
+    integer,       ///< with `unit`; decimal, 0x..., or with a factor k, M, G (1000)
+    size,          ///< bytes: "2GiB", "512MiB", "64KiB"
+    seconds,       ///< "90", "1.5", "10min", "2h"; kept in milliseconds
+    choice,        ///< one of `choices`
 };
 
 /// A key of the configuration. Everything that is said about a key is said here: reading, checking, help and
@@ -32,7 +32,7 @@ struct OptionRow {
     std::string_view default_text;  ///< as a user would write it
     std::string_view help;          ///< the first sentence stands in `config list`, all in `config explain`
     std::string_view unit = "";
-    u64 min = 0;                    ///< integer; size in bytes; seconds in milliseconds
+    u64 min = 0;  ///< integer; size in bytes; seconds in milliseconds
     u64 max = ~0ull;
     std::string_view choices = "";  ///< for `choice`: "a|b|c"
 };
@@ -56,7 +56,8 @@ public:
     /// Takes "key=value", as --set has it.
     Status set(std::string_view assignment);
     /// Sets one key; `origin` names the place for messages ("--depth").
-    Status set(std::string_view key, std::string_view value, std::string_view origin, const std::string& folder = "");
+    Status set(std::string_view key, std::string_view value, std::string_view origin,
+               const std::string& folder = "");
     /// Sets a list of files as it is.
     void set_paths(std::string_view key, std::vector<std::string> values, std::string_view origin);
 

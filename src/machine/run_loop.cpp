@@ -19,9 +19,10 @@ void Machine::Parts::power_off(std::string_view by) {
 }
 
 void Machine::Parts::reset(std::string_view by) {
-    finish(EndKind::reset, fmt::format("the guest reset the machine ({}); a kernel that was loaded directly is not "
-                                       "started again",
-                                       by));
+    finish(EndKind::reset,
+           fmt::format("the guest reset the machine ({}); a kernel that was loaded directly is not "
+                       "started again",
+                       by));
 }
 
 void Machine::Parts::debug_exit(u32 value) {
@@ -29,13 +30,15 @@ void Machine::Parts::debug_exit(u32 value) {
 }
 
 void Machine::Parts::finish(EndKind kind, std::string reason, u32 code) {
-    if (!end) end = RunEnd{kind, code, std::move(reason)};
+    if (!end)
+        end = RunEnd{kind, code, std::move(reason)};
     cpu.request_stop();
 }
 
 void Machine::Parts::run(u64 stop_at) {
     stop_at_ = stop_at;
-    started_ = Clock::now() - std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(host_seconds));
+    started_ = Clock::now() -
+               std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(host_seconds));
     if (config.hash_interval != 0 && next_hash_ == ~0ull)
         next_hash_ = (cpu.ticks() / config.hash_interval + 1) * config.hash_interval;
     if (EventQueue::when(poll_event_) == never)
@@ -43,10 +46,17 @@ void Machine::Parts::run(u64 stop_at) {
     schedule_mark();
     while (!end && cpu.ticks() < stop_at_) {
         switch (cpu.run()) {
-            case Stop::deadline: events.run(cpu.now()); break;
-            case Stop::halted: idle(); break;
-            case Stop::requested: break;
-            case Stop::shutdown: shut_down(); break;
+        case Stop::deadline:
+            events.run(cpu.now());
+            break;
+        case Stop::halted:
+            idle();
+            break;
+        case Stop::requested:
+            break;
+        case Stop::shutdown:
+            shut_down();
+            break;
         }
     }
     host_seconds = std::chrono::duration<double>(Clock::now() - started_).count();
@@ -54,11 +64,12 @@ void Machine::Parts::run(u64 stop_at) {
 
 void Machine::Parts::shut_down() {
     if (const VmxAbort why = vmx.last_abort(); why != VmxAbort::none)
-        finish(EndKind::vmx_abort, fmt::format("VMX abort {} (SDM \"VMX Aborts\") at tick {}", static_cast<u32>(why),
-                                               cpu.ticks()));
+        finish(EndKind::vmx_abort, fmt::format("VMX abort {} (SDM \"VMX Aborts\") at tick {}",
+                                               static_cast<u32>(why), cpu.ticks()));
     else
-        finish(EndKind::triple_fault, fmt::format("triple fault: the processor shut down at RIP {:#x}, tick {}", cpu.rip,
-                                                  cpu.ticks()));
+        finish(
+            EndKind::triple_fault,
+            fmt::format("triple fault: the processor shut down at RIP {:#x}, tick {}", cpu.rip, cpu.ticks()));
 }
 
 void Machine::Parts::idle() {
@@ -66,11 +77,12 @@ void Machine::Parts::idle() {
         halted_since_ = cpu.now();
         halted_ticks_ = cpu.ticks();
     }
-    const bool deaf = cpu.activity == Activity::wait_for_sipi ||
-                      (!cpu.non_root && (cpu.rflags & rflags_bits::if_) == 0);
+    const bool deaf =
+        cpu.activity == Activity::wait_for_sipi || (!cpu.non_root && (cpu.rflags & rflags_bits::if_) == 0);
     if (deaf && cpu.now() - halted_since_ > dead_after_seconds * config.master_hz) {
-        finish(EndKind::dead_halt, fmt::format("the processor is halted for good: interrupts are disabled at RIP {:#x}",
-                                               cpu.rip));
+        finish(
+            EndKind::dead_halt,
+            fmt::format("the processor is halted for good: interrupts are disabled at RIP {:#x}", cpu.rip));
         return;
     }
     if (nothing_else_pending()) {
@@ -80,7 +92,8 @@ void Machine::Parts::idle() {
             return;
         }
     }
-    if (config.realtime) pace(events.next() - cpu.now());
+    if (config.realtime)
+        pace(events.next() - cpu.now());
     cpu.skip_to(events.next());
     events.run(cpu.now());
 }
@@ -90,9 +103,11 @@ void Machine::Parts::pace(Time idle_time) {
     idle_debt_ += static_cast<double>(idle_time) / static_cast<double>(config.master_hz);
     while (idle_debt_ > least) {
         const Clock::time_point before = Clock::now();
-        if (!host.wait_for_input()) idle_debt_ = 0;
+        if (!host.wait_for_input())
+            idle_debt_ = 0;
         idle_debt_ -= std::chrono::duration<double>(Clock::now() - before).count();
-        if (host.quit_requested()) return;
+        if (host.quit_requested())
+            return;
     }
 }
 
@@ -116,8 +131,10 @@ void Machine::Parts::poll(Time now) {
     host.poll_input(bytes);
     typed_.insert(typed_.end(), bytes.begin(), bytes.end());
     feed_serial();
-    if (host.quit_requested()) finish(EndKind::quit, "ended by the user");
-    const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started_).count();
+    if (host.quit_requested())
+        finish(EndKind::quit, "ended by the user");
+    const auto elapsed =
+        std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - started_).count();
     if (config.timeout_ms != 0 && static_cast<u64>(elapsed) >= config.timeout_ms)
         finish(EndKind::out_of_time, fmt::format("out of time: run.timeout is {} s; raise it, or 0 for none",
                                                  static_cast<double>(config.timeout_ms) / 1000));
@@ -138,7 +155,8 @@ void Machine::Parts::feed_serial() {
 
 void Machine::Parts::schedule_mark() {
     u64 target = std::min(stop_at_, next_hash_);
-    if (config.max_ticks != 0) target = std::min(target, config.max_ticks);
+    if (config.max_ticks != 0)
+        target = std::min(target, config.max_ticks);
     // Idle time brings the mark nearer than it is; then it is set anew when it comes.
     const u64 ticks = cpu.ticks();
     if (target == ~0ull)
@@ -154,8 +172,8 @@ void Machine::Parts::reach_mark() {
         next_hash_ += config.hash_interval;
     }
     if (config.max_ticks != 0 && ticks >= config.max_ticks) {
-        finish(EndKind::out_of_ticks, fmt::format("out of ticks: run.max_ticks is {}; raise it, or 0 for none",
-                                                  config.max_ticks));
+        finish(EndKind::out_of_ticks,
+               fmt::format("out of ticks: run.max_ticks is {}; raise it, or 0 for none", config.max_ticks));
         return;
     }
     if (ticks >= stop_at_)

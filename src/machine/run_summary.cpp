@@ -19,10 +19,14 @@ struct EndRow {
 };
 constexpr int from_guest = -1;
 constexpr EndRow ends[] = {
-    {EndKind::powered_off, "powered_off", 0},   {EndKind::debug_exit, "debug_exit", from_guest},
-    {EndKind::reset, "reset", 3},               {EndKind::triple_fault, "triple_fault", 3},
-    {EndKind::vmx_abort, "vmx_abort", 3},       {EndKind::dead_halt, "dead_halt", 3},
-    {EndKind::out_of_time, "out_of_time", 124}, {EndKind::out_of_ticks, "out_of_ticks", 124},
+    {EndKind::powered_off, "powered_off", 0},
+    {EndKind::debug_exit, "debug_exit", from_guest},
+    {EndKind::reset, "reset", 3},
+    {EndKind::triple_fault, "triple_fault", 3},
+    {EndKind::vmx_abort, "vmx_abort", 3},
+    {EndKind::dead_halt, "dead_halt", 3},
+    {EndKind::out_of_time, "out_of_time", 124},
+    {EndKind::out_of_ticks, "out_of_ticks", 124},
     {EndKind::quit, "quit", 130},
 };
 
@@ -34,7 +38,8 @@ const EndRow& row_of(EndKind kind) {
 
 std::string in_thousands(u64 v) {
     std::string s = fmt::format("{}", v);
-    for (int at = static_cast<int>(s.size()) - 3; at > 0; at -= 3) s.insert(static_cast<std::size_t>(at), 1, ',');
+    for (int at = static_cast<int>(s.size()) - 3; at > 0; at -= 3)
+        s.insert(static_cast<std::size_t>(at), 1, ',');
     return s;
 }
 
@@ -48,8 +53,10 @@ int exit_status(const RunEnd& end) {
 std::string summary_json(const RunSummary& s) {
     using Json = nlohmann::ordered_json;
     Json trail = Json::array(), input = Json::array();
-    for (const HashMark& m : s.hash_trail) trail.push_back({{"tick", m.tick}, {"hash", fmt::format("{:016x}", m.hash)}});
-    for (const StampedInput& i : s.input) input.push_back({{"time", i.time}, {"tick", i.tick}, {"byte", i.byte}});
+    for (const HashMark& m : s.hash_trail)
+        trail.push_back({{"tick", m.tick}, {"hash", fmt::format("{:016x}", m.hash)}});
+    for (const StampedInput& i : s.input)
+        input.push_back({{"time", i.time}, {"tick", i.tick}, {"byte", i.byte}});
     Json failures = Json::array();
     for (const EntryFailureCount& f : s.entry_failures)
         failures.push_back({{"check", f.check}, {"count", f.count}, {"first_tick", f.first_tick}});
@@ -63,21 +70,25 @@ std::string summary_json(const RunSummary& s) {
         {"engine", s.engine},
         {"timing", {{"model", s.timing_model}, {"table", s.timing_table}, {"clock", s.timing_clock}}},
         {"routing_design", s.routing_design},
-        {"end", {{"kind", row_of(s.end.kind).name}, {"status", exit_status(s.end)}, {"reason", s.end.reason}}},
+        {"end",
+         {{"kind", row_of(s.end.kind).name}, {"status", exit_status(s.end)}, {"reason", s.end.reason}}},
         {"ticks", s.ticks},
         {"cycles", s.cycles},
         {"guest_ns", s.guest_ns},
         {"console_bytes", s.console_bytes},
         {"console_sha256", s.console_sha256},
         {"state_hash", fmt::format("{:016x}", s.state_hash)},
-        {"page_walks", {{"walks", s.walks}, {"references", s.walk_references}, {"ept_references", s.ept_references}}},
+        {"page_walks",
+         {{"walks", s.walks}, {"references", s.walk_references}, {"ept_references", s.ept_references}}},
         {"hash_trail", std::move(trail)},
         {"input", std::move(input)},
         {"vm_entry_failures", std::move(failures)},
         {"last_exits", s.last_exits},
     };
-    if (!s.levels_json.empty()) j["levels"] = Json::parse(s.levels_json, nullptr, false);
-    j["host"] = {{"seconds", s.host_seconds}, {"mips", s.host_seconds > 0 ? s.ticks / s.host_seconds / 1e6 : 0}};
+    if (!s.levels_json.empty())
+        j["levels"] = Json::parse(s.levels_json, nullptr, false);
+    j["host"] = {{"seconds", s.host_seconds},
+                 {"mips", s.host_seconds > 0 ? s.ticks / s.host_seconds / 1e6 : 0}};
     return j.dump(2) + "\n";
 }
 
@@ -85,19 +96,22 @@ std::string summary_text(const RunSummary& s, bool colour) {
     const char* bold = colour ? "\x1b[1m" : "";
     const char* off = colour ? "\x1b[0m" : "";
     std::string out;
-    if (!s.levels_table.empty()) out += s.levels_table + "\n";
+    if (!s.levels_table.empty())
+        out += s.levels_table + "\n";
     for (const EntryFailureCount& f : s.entry_failures)
-        out += fmt::format("VM entry failed {} time{}, first at tick {}: {}\n", f.count, f.count == 1 ? "" : "s", f.first_tick,
-                           f.check);
+        out += fmt::format("VM entry failed {} time{}, first at tick {}: {}\n", f.count,
+                           f.count == 1 ? "" : "s", f.first_tick, f.check);
     const bool died = exit_status(s.end) == 3;
     if (died && !s.last_exits.empty()) {
         out += "last VM exits:\n";
-        for (const std::string& line : s.last_exits) out += fmt::format("  {}\n", line);
+        for (const std::string& line : s.last_exits)
+            out += fmt::format("  {}\n", line);
     }
     out += fmt::format("{}{}{}\n", bold, s.end.reason, off);
     out += fmt::format("ticks {}   cycles {}   guest time {:.3f} s   host time {:.2f} s   {:.1f} MIPS\n",
                        in_thousands(s.ticks), in_thousands(s.cycles), static_cast<double>(s.guest_ns) / 1e9,
-                       s.host_seconds, s.host_seconds > 0 ? static_cast<double>(s.ticks) / s.host_seconds / 1e6 : 0.0);
+                       s.host_seconds,
+                       s.host_seconds > 0 ? static_cast<double>(s.ticks) / s.host_seconds / 1e6 : 0.0);
     out += fmt::format("console {} bytes, sha256 {}   state {:016x}\n", in_thousands(s.console_bytes),
                        s.console_sha256.substr(0, 16), s.state_hash);
     return out;

@@ -10,14 +10,14 @@ namespace droste {
 
 enum class EndKind : u8 {
     powered_off,
-    debug_exit,     ///< the guest's own status
-    reset,          ///< the guest asked for a reset; without firmware there is nothing to start again
+    debug_exit,  ///< the guest's own status
+    reset,       ///< the guest asked for a reset; without firmware there is nothing to start again
     triple_fault,
     vmx_abort,
-    dead_halt,      ///< halted with interrupts disabled, for good
-    out_of_time,    ///< run.timeout
-    out_of_ticks,   ///< run.max_ticks
-    quit,           ///< by the user
+    dead_halt,     ///< halted with interrupts disabled, for good
+    out_of_time,   ///< run.timeout
+    out_of_ticks,  ///< run.max_ticks
+    quit,          ///< by the user
 };
 
 struct RunEnd {
@@ -62,8 +62,8 @@ struct RunSummary {
     std::vector<HashMark> hash_trail;
     std::vector<StampedInput> input;
     u64 walks = 0, walk_references = 0, ept_references = 0;
-    /// What the levels have to tell: a JSON object and a table as text, made by the exit accounts. Empty: nothing ran
-    /// in non-root operation.
+    /// What the levels have to tell: a JSON object and a table as text, made by the exit accounts. Empty:
+    /// nothing ran in non-root operation.
     std::string levels_json;
     std::string levels_table;
     std::vector<EntryFailureCount> entry_failures;

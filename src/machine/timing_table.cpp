@@ -17,23 +17,24 @@ namespace {
 
 std::string_view nearest_event(std::string_view name) {
     const auto& names = cost_event_names();
-    return *std::min_element(names.begin(), names.end(), [&](auto a, auto b) {
-        return edit_distance(a, name) < edit_distance(b, name);
-    });
+    return *std::min_element(names.begin(), names.end(),
+                             [&](auto a, auto b) { return edit_distance(a, name) < edit_distance(b, name); });
 }
 
-Status read_events(const toml::table& cycles, const std::string& name, CostTable& costs, std::vector<bool>& seen) {
+Status read_events(const toml::table& cycles, const std::string& name, CostTable& costs,
+                   std::vector<bool>& seen) {
     constexpr i64 most = 10'000'000;
     const auto& names = cost_event_names();
     for (const auto& [key, node] : cycles) {
         const std::string place = fmt::format("{}:{}", name, key.source().begin.line);
         const auto event = std::find(names.begin(), names.end(), key.str());
         if (event == names.end())
-            return Error{fmt::format("{}: cycles.{}: there is no such event; did you mean {}?", place, key.str(),
-                                     nearest_event(key.str()))};
+            return Error{fmt::format("{}: cycles.{}: there is no such event; did you mean {}?", place,
+                                     key.str(), nearest_event(key.str()))};
         const auto* value = node.as_integer();
         if (value == nullptr || value->get() < 0 || value->get() > most)
-            return Error{fmt::format("{}: cycles.{} must be a whole number of cycles from 0 to {}", place, key.str(), most)};
+            return Error{fmt::format("{}: cycles.{} must be a whole number of cycles from 0 to {}", place,
+                                     key.str(), most)};
         const auto index = static_cast<std::size_t>(event - names.begin());
         costs.cycles[index] = static_cast<u32>(value->get());
         seen[index] = true;
@@ -56,31 +57,36 @@ Result<CostTable> parse_cost_table(std::string_view text, const std::string& nam
             return Error{fmt::format("{}:{}: {}: a timing table has the section [cycles] alone", name,
                                      key.source().begin.line, key.str())};
     const toml::table* cycles = table["cycles"].as_table();
-    if (cycles == nullptr) return Error{fmt::format("{}: the section [cycles] is missing", name)};
+    if (cycles == nullptr)
+        return Error{fmt::format("{}: the section [cycles] is missing", name)};
     CostTable costs;
     std::vector<bool> seen(cost_event_count);
-    if (Status s = read_events(*cycles, name, costs, seen); !s) return s.error();
+    if (Status s = read_events(*cycles, name, costs, seen); !s)
+        return s.error();
     for (std::size_t i = 0; i < cost_event_count; ++i)
         if (!seen[i])
-            return Error{fmt::format("{}: [cycles] has no value for {}; add it, 0 if it shall cost nothing", name,
-                                     cost_event_names()[i])};
+            return Error{fmt::format("{}: [cycles] has no value for {}; add it, 0 if it shall cost nothing",
+                                     name, cost_event_names()[i])};
     return costs;
 }
 
 Result<CostTable> load_cost_table(const std::string& table) {
     if (table.ends_with(".toml")) {
         std::ifstream file(table, std::ios::binary);
-        if (!file) return Error{fmt::format("timing.table: {}: cannot be opened; check the path", table)};
+        if (!file)
+            return Error{fmt::format("timing.table: {}: cannot be opened; check the path", table)};
         std::ostringstream text;
         text << file.rdbuf();
         return parse_cost_table(text.str(), table);
     }
     std::string known;
     for (const ShippedTable& t : shipped_timing_tables()) {
-        if (t.name == table) return parse_cost_table(t.toml, fmt::format("configs/timing/{}.toml", t.name));
+        if (t.name == table)
+            return parse_cost_table(t.toml, fmt::format("configs/timing/{}.toml", t.name));
         known += fmt::format("{}{}", known.empty() ? "" : ", ", t.name);
     }
-    return Error{fmt::format("timing.table: there is no table \"{}\"; choose one of {}, or name a .toml file", table, known)};
+    return Error{fmt::format("timing.table: there is no table \"{}\"; choose one of {}, or name a .toml file",
+                             table, known)};
 }
 
 }  // namespace droste

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ACPI tables: signatures, checksums, the pointers between them, and a disassembler's opinion where there is one.
+// ACPI tables: signatures, checksums, the pointers between them, and a disassembler's opinion where there is
+// one.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -25,7 +26,8 @@ public:
         const u64 xsdt = get<u64>(base + 24);
         const u32 size = get<u32>(xsdt + 4);
         add(xsdt);
-        for (u64 at = xsdt + 36; at < xsdt + size; at += 8) add(get<u64>(at));
+        for (u64 at = xsdt + 36; at < xsdt + size; at += 8)
+            add(get<u64>(at));
         add(get<u64>(found_.at("FACP") + 132));
         add(get<u64>(found_.at("FACP") + 140));
     }
@@ -43,7 +45,9 @@ public:
     const std::vector<u8>& block() const { return block_; }
 
 private:
-    void add(u64 address) { found_[std::string(reinterpret_cast<const char*>(&block_[address - base]), 4)] = address; }
+    void add(u64 address) {
+        found_[std::string(reinterpret_cast<const char*>(&block_[address - base]), 4)] = address;
+    }
     std::vector<u8> block_;
     std::map<std::string, u64> found_;
 };
@@ -90,16 +94,22 @@ TEST(Acpi, MultipleApicTableHasTheOverridesThatTimersNeed) {
     for (u64 at = a + 44; at < a + t.get<u32>(a + 4); at += t.get<u8>(at + 1)) {
         ASSERT_GT(t.get<u8>(at + 1), 1);
         switch (t.get<u8>(at)) {
-            case 0: ++local; break;
-            case 1:
-                ++io;
-                EXPECT_EQ(t.get<u32>(at + 4), 0xFEC0'0000u);
-                break;
-            case 2:
-                if (t.get<u8>(at + 3) == 0 && t.get<u32>(at + 4) == 2) ++timer;
-                if (t.get<u8>(at + 3) == 9 && t.get<u16>(at + 8) == 0xD) ++sci;
-                break;
-            case 4: ++nmi; break;
+        case 0:
+            ++local;
+            break;
+        case 1:
+            ++io;
+            EXPECT_EQ(t.get<u32>(at + 4), 0xFEC0'0000u);
+            break;
+        case 2:
+            if (t.get<u8>(at + 3) == 0 && t.get<u32>(at + 4) == 2)
+                ++timer;
+            if (t.get<u8>(at + 3) == 9 && t.get<u16>(at + 8) == 0xD)
+                ++sci;
+            break;
+        case 4:
+            ++nmi;
+            break;
         }
     }
     EXPECT_EQ(local, 2u);
@@ -133,7 +143,8 @@ TEST(Aml, Encodings) {
 }
 
 TEST(Aml, DisassemblerAcceptsTheTables) {
-    if (std::system("command -v iasl >/dev/null 2>&1") != 0) GTEST_SKIP() << "iasl (package acpica-tools) is not here";
+    if (std::system("command -v iasl >/dev/null 2>&1") != 0)
+        GTEST_SKIP() << "iasl (package acpica-tools) is not here";
     const auto folder = std::filesystem::temp_directory_path() / ("droste-acpi-" + std::to_string(getpid()));
     std::filesystem::create_directories(folder);
     const Tables t(AcpiConfig{});

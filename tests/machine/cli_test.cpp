@@ -35,12 +35,14 @@ struct Finished {
 class Cli : public ::testing::Test {
 protected:
     void SetUp() override {
-        if (!std::filesystem::exists(program)) GTEST_SKIP() << program << " is not built";
+        if (!std::filesystem::exists(program))
+            GTEST_SKIP() << program << " is not built";
         folder_ = std::filesystem::temp_directory_path() / ("droste-cli-" + std::to_string(getpid()));
         std::filesystem::create_directories(folder_);
     }
     void TearDown() override {
-        if (!folder_.empty()) std::filesystem::remove_all(folder_);
+        if (!folder_.empty())
+            std::filesystem::remove_all(folder_);
     }
     std::string file(const std::string& name) const { return (folder_ / name).string(); }
     std::string write(const std::string& name, const std::string& text) const {
@@ -57,7 +59,8 @@ protected:
         return text.str();
     }
     Finished droste(const std::string& arguments) const {
-        const std::string command = program + " " + arguments + " </dev/null >" + file("out") + " 2>" + file("err");
+        const std::string command =
+            program + " " + arguments + " </dev/null >" + file("out") + " 2>" + file("err");
         const int raw = std::system(command.c_str());
         return {WIFEXITED(raw) ? WEXITSTATUS(raw) : -1, slurp(file("out")), slurp(file("err"))};
     }
@@ -78,8 +81,8 @@ TEST_F(Cli, HelpTeachesAndVersionIsNamed) {
 }
 
 TEST_F(Cli, BadUsageIsStatusTwo) {
-    for (const char* arguments : {"", "fly", "run", "run /nowhere.toml", "boot", "boot --kernel /nowhere", "config",
-                                  "config explain no.such.key", "run --depth"})
+    for (const char* arguments : {"", "fly", "run", "run /nowhere.toml", "boot", "boot --kernel /nowhere",
+                                  "config", "config explain no.such.key", "run --depth"})
         EXPECT_EQ(droste(arguments).status, 2) << arguments;
     EXPECT_THAT(droste("boot --kernel /nowhere").err, AllOf(HasSubstr("boot.kernel"), HasSubstr("/nowhere")));
     EXPECT_THAT(droste("config explain memory.szie").err, HasSubstr("did you mean memory.size?"));
@@ -99,7 +102,8 @@ TEST_F(Cli, StackFileErrorsNameFileLineAndKey) {
     const std::string stack = write("s.toml", "[memory]\nsise = \"1GiB\"\n");
     const Finished r = droste("run " + stack);
     EXPECT_EQ(r.status, 2);
-    EXPECT_THAT(r.err, AllOf(HasSubstr("s.toml:2"), HasSubstr("memory.sise"), HasSubstr("did you mean memory.size?")));
+    EXPECT_THAT(r.err, AllOf(HasSubstr("s.toml:2"), HasSubstr("memory.sise"),
+                             HasSubstr("did you mean memory.size?")));
 }
 
 TEST_F(Cli, ConfigListIsPlainInAFile) {
@@ -124,14 +128,18 @@ TEST_F(Cli, GuestsEndWithTheirStatus) {
 
 TEST_F(Cli, JsonReportIsWritten) {
     const std::string report = file("run.json");
-    const Finished r = droste("boot --kernel " + guest(TinyGuest().print("x").power_off()) + " --memory 32MiB --json " + report);
+    const Finished r = droste("boot --kernel " + guest(TinyGuest().print("x").power_off()) +
+                              " --memory 32MiB --json " + report);
     EXPECT_EQ(r.status, 0) << r.err;
     EXPECT_THAT(slurp(report), AllOf(HasSubstr("\"console_sha256\""), HasSubstr("\"powered_off\"")));
-    EXPECT_EQ(droste("boot --kernel " + guest(TinyGuest().power_off()) + " --json /nowhere/x.json").status, 2);
+    EXPECT_EQ(droste("boot --kernel " + guest(TinyGuest().power_off()) + " --json /nowhere/x.json").status,
+              2);
 }
 
-/// Runs an endless guest on a pseudo terminal, ends it by `ending`, and looks at the terminal's modes before and after.
-void expect_terminal_restored(const std::string& kernel, const std::function<void(pid_t, int)>& ending, int status) {
+/// Runs an endless guest on a pseudo terminal, ends it by `ending`, and looks at the terminal's modes before
+/// and after.
+void expect_terminal_restored(const std::string& kernel, const std::function<void(pid_t, int)>& ending,
+                              int status) {
     int master = -1, slave = -1;
     ASSERT_EQ(openpty(&master, &slave, nullptr, nullptr, nullptr), 0);
     termios before{};
@@ -139,14 +147,16 @@ void expect_terminal_restored(const std::string& kernel, const std::function<voi
     const pid_t child = fork();
     if (child == 0) {
         setsid();
-        for (int fd : {0, 1, 2}) dup2(slave, fd);
+        for (int fd : {0, 1, 2})
+            dup2(slave, fd);
         execl(program.c_str(), "droste", "boot", "--kernel", kernel.c_str(), "--memory", "32MiB", nullptr);
         _exit(99);
     }
     termios now{};
     for (unsigned i = 0; i < 500; ++i) {  // until raw mode is on
         ASSERT_EQ(tcgetattr(slave, &now), 0);
-        if ((now.c_lflag & ICANON) == 0) break;
+        if ((now.c_lflag & ICANON) == 0)
+            break;
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     EXPECT_EQ(now.c_lflag & (ICANON | ECHO | ISIG), 0u);
@@ -169,10 +179,14 @@ void expect_terminal_restored(const std::string& kernel, const std::function<voi
 
 TEST_F(Cli, TerminalIsRestoredOnEveryWayOut) {
     const std::string kernel = guest(TinyGuest().bytes({0xEB, 0xFE}));
-    expect_terminal_restored(kernel, [](pid_t, int master) { EXPECT_EQ(::write(master, "\x01x", 2), 2); }, 130);
-    expect_terminal_restored(kernel, [](pid_t child, int) { kill(child, SIGTERM); }, 130);
-    expect_terminal_restored(kernel, [](pid_t child, int) { kill(child, SIGSEGV); }, -1);
-    expect_terminal_restored(kernel, [](pid_t child, int) { kill(child, SIGABRT); }, -1);
+    expect_terminal_restored(
+        kernel, [](pid_t, int master) { EXPECT_EQ(::write(master, "\x01x", 2), 2); }, 130);
+    expect_terminal_restored(
+        kernel, [](pid_t child, int) { kill(child, SIGTERM); }, 130);
+    expect_terminal_restored(
+        kernel, [](pid_t child, int) { kill(child, SIGSEGV); }, -1);
+    expect_terminal_restored(
+        kernel, [](pid_t child, int) { kill(child, SIGABRT); }, -1);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Valid images with random damage: each is loaded within RAM or refused with a sentence. Fixed seed, bounded time.
+// Valid images with random damage: each is loaded within RAM or refused with a sentence. Fixed seed, bounded
+// time.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -19,22 +20,49 @@ public:
         for (unsigned i = 0; i < changes && !b.empty(); ++i) {
             const u64 at = below(below(3) != 0 ? std::min<u64>(header_size, b.size()) : b.size());
             switch (below(6)) {
-                case 0: b[at] = static_cast<u8>(random_()); break;
-                case 1: b[at] = static_cast<u8>(b[at] ^ 1u << below(8)); break;
-                case 2: place<u32>(b, at); break;
-                case 3: place<u64>(b, at); break;
-                case 4: place<u16>(b, at); break;
-                case 5: if (below(4) == 0) b.resize(at); break;
+            case 0:
+                b[at] = static_cast<u8>(random_());
+                break;
+            case 1:
+                b[at] = static_cast<u8>(b[at] ^ 1u << below(8));
+                break;
+            case 2:
+                place<u32>(b, at);
+                break;
+            case 3:
+                place<u64>(b, at);
+                break;
+            case 4:
+                place<u16>(b, at);
+                break;
+            case 5:
+                if (below(4) == 0)
+                    b.resize(at);
+                break;
             }
         }
     }
 
 private:
     template <class T> void place(std::vector<u8>& b, u64 at) {
-        static constexpr u64 edges[] = {0, 1, 0x7F, 0x80, 0xFF, 0x1000, 0x7FFF'FFFF, 0x8000'0000, 0xFFFF'FFFF, 0x100'0000,
-                                        0xFFFF'F000, 0x1'0000'0000, 0x7FFF'FFFF'FFFF'FFFF, ~0ull, ~0ull - 0xFFF};
+        static constexpr u64 edges[] = {0,
+                                        1,
+                                        0x7F,
+                                        0x80,
+                                        0xFF,
+                                        0x1000,
+                                        0x7FFF'FFFF,
+                                        0x8000'0000,
+                                        0xFFFF'FFFF,
+                                        0x100'0000,
+                                        0xFFFF'F000,
+                                        0x1'0000'0000,
+                                        0x7FFF'FFFF'FFFF'FFFF,
+                                        ~0ull,
+                                        ~0ull - 0xFFF};
         T v = static_cast<T>(below(3) == 0 ? random_() : edges[below(std::size(edges))]);
-        if (at + sizeof v <= b.size()) std::memcpy(b.data() + at, &v, sizeof v);
+        if (at + sizeof v <= b.size())
+            std::memcpy(b.data() + at, &v, sizeof v);
     }
     std::mt19937_64 random_;
 };
@@ -72,9 +100,15 @@ TEST_P(LoaderFuzz, EveryDamageIsLoadedOrRefused) {
     EXPECT_GT(refused, 0u);
 }
 
-std::vector<u8> bzimage_lz4() { return make_bzimage(pack_lz4(make_vmlinux())); }
-std::vector<u8> bzimage_xz() { return make_bzimage(pack_xz(make_vmlinux())); }
-std::vector<u8> multiboot_elf() { return make_multiboot_elf(0); }
+std::vector<u8> bzimage_lz4() {
+    return make_bzimage(pack_lz4(make_vmlinux()));
+}
+std::vector<u8> bzimage_xz() {
+    return make_bzimage(pack_xz(make_vmlinux()));
+}
+std::vector<u8> multiboot_elf() {
+    return make_multiboot_elf(0);
+}
 
 INSTANTIATE_TEST_SUITE_P(Images, LoaderFuzz,
                          ::testing::Values(Seed{"bzimage", bzimage_lz4, 0x300, Decompress::guest},
@@ -82,7 +116,8 @@ INSTANTIATE_TEST_SUITE_P(Images, LoaderFuzz,
                                            Seed{"bzimage_xz", bzimage_xz, 0x300, Decompress::host},
                                            Seed{"pvh", make_pvh, 64 + 2 * 56, Decompress::guest},
                                            Seed{"multiboot_elf", multiboot_elf, 52 + 32, Decompress::guest},
-                                           Seed{"multiboot_flat", make_multiboot_flat, 0x80, Decompress::guest}),
+                                           Seed{"multiboot_flat", make_multiboot_flat, 0x80,
+                                                Decompress::guest}),
                          [](const auto& seed) { return seed.param.name; });
 
 }  // namespace

@@ -25,7 +25,8 @@ TEST(MemoryMap, RamIsAllThereAndHolesAreNot) {
         for (const MemoryRange& r : memory_map(ram)) {
             EXPECT_GE(r.first, end);
             end = r.first + r.size;
-            if (r.kind == MemoryKind::ram) sum += r.size;
+            if (r.kind == MemoryKind::ram)
+                sum += r.size;
         }
         EXPECT_EQ(sum, ram - (0x10'0000 - 0x9'FC00));
         const auto map = memory_map(ram);
@@ -102,13 +103,15 @@ TEST(Bzimage, RefusesWithNameAndRemedy) {
         poke(r.kernel.bytes, at, value);
         return r;
     };
-    EXPECT_THAT(problem_of(with(0x206, u16(0x20B))), AllOf(HasSubstr("images/kernel"), HasSubstr("older than 2.12")));
+    EXPECT_THAT(problem_of(with(0x206, u16(0x20B))),
+                AllOf(HasSubstr("images/kernel"), HasSubstr("older than 2.12")));
     EXPECT_THAT(problem_of(with(0x236, u16(0))), HasSubstr("XLF_KERNEL_64"));
     EXPECT_THAT(problem_of(with(0x211, u8(0))), HasSubstr("use a bzImage"));
     EXPECT_THAT(problem_of(with(0x201, u8(0))), HasSubstr("impossible length"));
     EXPECT_THAT(problem_of(with(0x1F1, u8(200))), HasSubstr("ends before the kernel's code"));
     EXPECT_THAT(problem_of(with(0x260, u32(0x7000'0000))), HasSubstr("raise memory.size"));
-    EXPECT_THAT(problem_of(with(0x258, ~u64(0))), testing::Not(HasSubstr("x")));  // relocatable: goes elsewhere
+    EXPECT_THAT(problem_of(with(0x258, ~u64(0))),
+                testing::Not(HasSubstr("x")));  // relocatable: goes elsewhere
     BootRequest request = with(0x234, u8(0));
     poke<u64>(request.kernel.bytes, 0x258, ~0ull - 100);
     EXPECT_THAT(problem_of(request), HasSubstr("raise memory.size"));
@@ -225,19 +228,23 @@ TEST(Elf, RefusesTricksWithNameAndRemedy) {
     EXPECT_THAT(problem_of(with(64 + 24, ~u64(0) - 0x1000)), HasSubstr("raise memory.size"));
     EXPECT_THAT(problem_of(with(64 + 24, u64(0x9'F000))), HasSubstr("raise memory.size"));
     EXPECT_THAT(problem_of(with(64 + 24, u64(0x2000))), HasSubstr("loader's own area"));
-    BootRequest two = request_of(make_elf64(0x100'0000, {{.physical = 0x100'0000, .bytes = std::vector<u8>(32), .memory_size = 0x2000},
-                                                         {.physical = 0x100'1FFF, .bytes = std::vector<u8>(32)},
-                                                         {.type = 4, .bytes = pvh_note(0x100'0000)}}));
+    BootRequest two = request_of(
+        make_elf64(0x100'0000, {{.physical = 0x100'0000, .bytes = std::vector<u8>(32), .memory_size = 0x2000},
+                                {.physical = 0x100'1FFF, .bytes = std::vector<u8>(32)},
+                                {.type = 4, .bytes = pvh_note(0x100'0000)}}));
     EXPECT_THAT(problem_of(two), HasSubstr("overlap"));
-    EXPECT_THAT(problem_of(request_of(make_vmlinux())), HasSubstr("neither a PVH note nor a multiboot header"));
-    EXPECT_THAT(problem_of(request_of(std::vector<u8>(100, 'x'))), HasSubstr("no kernel image of a known kind"));
+    EXPECT_THAT(problem_of(request_of(make_vmlinux())),
+                HasSubstr("neither a PVH note nor a multiboot header"));
+    EXPECT_THAT(problem_of(request_of(std::vector<u8>(100, 'x'))),
+                HasSubstr("no kernel image of a known kind"));
     BootRequest forced = request_of(make_bzimage());
     forced.protocol = BootProtocol::pvh;
     EXPECT_THAT(problem_of(forced), HasSubstr("not an ELF file"));
 }
 
 TEST(ReadImage, SaysWhichOptionNamedTheFile) {
-    EXPECT_THAT(read_image("/nowhere", "boot.kernel").error().text, AllOf(HasSubstr("boot.kernel"), HasSubstr("/nowhere")));
+    EXPECT_THAT(read_image("/nowhere", "boot.kernel").error().text,
+                AllOf(HasSubstr("boot.kernel"), HasSubstr("/nowhere")));
     EXPECT_FALSE(read_image("/tmp", "boot.kernel"));
     EXPECT_FALSE(read_image("/dev/null", "boot.kernel"));
 }

@@ -20,7 +20,8 @@ class TestConsole final : public HostConsole {
 public:
     void put(u8 byte) override { printed.push_back(static_cast<char>(byte)); }
     void poll_input(std::vector<u8>& typed) override {
-        if (++polls == give_at) typed.assign(input.begin(), input.end());
+        if (++polls == give_at)
+            typed.assign(input.begin(), input.end());
     }
     bool quit_requested() override { return quit_at != 0 && polls >= quit_at; }
     void progress(const RunProgress&) override {}
@@ -37,13 +38,16 @@ struct Ended {
 Ended run_guest(const TinyGuest& guest, const std::vector<std::string>& sets = {}, TestConsole console = {}) {
     Options options;
     EXPECT_TRUE(options.set("memory.size=32MiB"));
-    for (const std::string& s : sets) EXPECT_TRUE(options.set(s)) << s;
+    for (const std::string& s : sets)
+        EXPECT_TRUE(options.set(s)) << s;
     Result<std::unique_ptr<Machine>> machine = Machine::create(options, console);
-    if (!machine) throw std::runtime_error(machine.error().text);
+    if (!machine)
+        throw std::runtime_error(machine.error().text);
     BootRequest request;
     request.kernel = {"tiny", guest.image()};
     const Status loaded = (*machine)->load(request);
-    if (!loaded) throw std::runtime_error(loaded.error().text);
+    if (!loaded)
+        throw std::runtime_error(loaded.error().text);
     (*machine)->run();
     return {(*machine)->summary(), console.printed};
 }
@@ -157,7 +161,8 @@ TEST(Machine, SummaryIsJson) {
 TEST(Machine, SummaryTellsFailedEntries) {
     RunSummary s;
     s.entry_failures.push_back({"host IA32_EFER: reserved bits", 2, 77});
-    EXPECT_THAT(summary_text(s, false), HasSubstr("VM entry failed 2 times, first at tick 77: host IA32_EFER: reserved bits"));
+    EXPECT_THAT(summary_text(s, false),
+                HasSubstr("VM entry failed 2 times, first at tick 77: host IA32_EFER: reserved bits"));
     EXPECT_EQ(nlohmann::json::parse(summary_json(s))["vm_entry_failures"][0]["count"], 2);
 }
 
@@ -165,7 +170,8 @@ TEST(Machine, ChoicesOfTheConfigurationAreWhatTheProcessorHas) {
     const Options o;
     std::string choices;
     for (const std::string_view name : cpu_model_names()) {
-        if (!choices.empty()) choices += '|';
+        if (!choices.empty())
+            choices += '|';
         choices += name;
     }
     EXPECT_EQ(o.find("cpu.model")->choices, choices);

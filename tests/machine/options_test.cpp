@@ -52,17 +52,20 @@ TEST(Options, CommandLineOverridesFile) {
 }
 
 TEST(Options, UnknownKeyNamesFileLineKeyAndTheNearest) {
-    EXPECT_THAT(problem_of("[cpu]\n\nmodle = \"max\"\n"),
-                AllOf(HasSubstr("some/stack.toml:3"), HasSubstr("cpu.modle"), HasSubstr("did you mean cpu.model?")));
+    EXPECT_THAT(
+        problem_of("[cpu]\n\nmodle = \"max\"\n"),
+        AllOf(HasSubstr("some/stack.toml:3"), HasSubstr("cpu.modle"), HasSubstr("did you mean cpu.model?")));
     EXPECT_THAT(problem_of("[memory]\nsise = \"1GiB\"\n"), HasSubstr("did you mean memory.size?"));
     EXPECT_THAT(problem_of("[stak]\ndepth = 2\n"), HasSubstr("did you mean stack.depth?"));
     EXPECT_THAT(problem_of_set("depth=2"), AllOf(HasSubstr("--set"), HasSubstr("did you mean stack.depth?")));
-    EXPECT_THAT(problem_of("[wholly]\ndifferent = 2\n"), AllOf(HasSubstr("droste config list"), Not(HasSubstr("mean"))));
+    EXPECT_THAT(problem_of("[wholly]\ndifferent = 2\n"),
+                AllOf(HasSubstr("droste config list"), Not(HasSubstr("mean"))));
     EXPECT_THAT(problem_of("[nothing]\n"), HasSubstr("there is no section [nothing]"));
 }
 
 TEST(Options, IllTypesAndRangesNameTheRemedy) {
-    EXPECT_THAT(problem_of("[stack]\ndepth = 33\n"), AllOf(HasSubstr("some/stack.toml:2: stack.depth"), HasSubstr("1 to 32")));
+    EXPECT_THAT(problem_of("[stack]\ndepth = 33\n"),
+                AllOf(HasSubstr("some/stack.toml:2: stack.depth"), HasSubstr("1 to 32")));
     EXPECT_THAT(problem_of("[stack]\ndepth = 0\n"), HasSubstr("1 to 32"));
     EXPECT_THAT(problem_of("[stack]\ndepth = -1\n"), HasSubstr("some/stack.toml:2: stack.depth"));
     EXPECT_THAT(problem_of("[stack]\ndepth = true\n"), HasSubstr("must be a whole number"));
@@ -85,14 +88,16 @@ TEST(Options, MissingFileIsAnErrorWithRemedy) {
     Options o;
     const Status s = o.load_file("/nowhere/at/all.toml");
     ASSERT_FALSE(s);
-    EXPECT_THAT(s.error().text, AllOf(HasSubstr("/nowhere/at/all.toml"), HasSubstr("configs/kvm-stack.toml")));
+    EXPECT_THAT(s.error().text,
+                AllOf(HasSubstr("/nowhere/at/all.toml"), HasSubstr("configs/kvm-stack.toml")));
     EXPECT_FALSE(o.load_file("/tmp"));
 }
 
 TEST(Options, ShippedStackFilesAreGood) {
     unsigned files = 0;
     for (const auto& entry : std::filesystem::directory_iterator(DROSTE_SOURCE_DIR "/configs")) {
-        if (entry.path().extension() != ".toml") continue;
+        if (entry.path().extension() != ".toml")
+            continue;
         Options o;
         const Status s = o.load_file(entry.path().string());
         EXPECT_TRUE(s) << s.error().text;

@@ -19,7 +19,8 @@ public:
         return *this;
     }
     TinyGuest& imm32(u32 v) {
-        for (unsigned i = 0; i < 4; ++i) code_.push_back(static_cast<u8>(v >> (8 * i)));
+        for (unsigned i = 0; i < 4; ++i)
+            code_.push_back(static_cast<u8>(v >> (8 * i)));
         return *this;
     }
     TinyGuest& mov_eax(u32 v) { return bytes({0xB8}).imm32(v); }
@@ -29,7 +30,8 @@ public:
     TinyGuest& out_ax(u16 port, u16 v) { return mov_edx(port).mov_eax(v).bytes({0x66, 0xEF}); }
     TinyGuest& out_eax(u16 port, u32 v) { return mov_edx(port).mov_eax(v).bytes({0xEF}); }
     TinyGuest& print(std::string_view text) {
-        for (const char c : text) out_al(0x3F8, static_cast<u8>(c));
+        for (const char c : text)
+            out_al(0x3F8, static_cast<u8>(c));
         return *this;
     }
     /// ECX times around an empty loop: one tick a turn.
@@ -42,7 +44,8 @@ public:
     std::vector<u8> image() const {
         constexpr u32 magic = 0x1BAD'B002, flags = 0x1'0000, load = 0x20'0000, code_at = 32;
         const u32 end = load + code_at + static_cast<u32>(code_.size());
-        const u32 header[8] = {magic, flags, 0 - magic - flags, load, load, end, end + 0x1000, load + code_at};
+        const u32 header[8] = {magic, flags, 0 - magic - flags, load,
+                               load,  end,   end + 0x1000,      load + code_at};
         std::vector<u8> b(sizeof header + code_.size());
         std::memcpy(b.data(), header, sizeof header);
         std::copy(code_.begin(), code_.end(), b.begin() + sizeof header);

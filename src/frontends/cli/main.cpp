@@ -51,8 +51,10 @@ struct Common {
     bool quiet = false;
 
     void add_to(CLI::App& command) {
-        command.add_option("--set", sets, "Set a key of the configuration, KEY=VALUE; may be repeated")->type_name("KEY=VALUE");
-        command.add_option("--json", json, "Write the report of the run to FILE, \"-\" for standard output")->type_name("FILE");
+        command.add_option("--set", sets, "Set a key of the configuration, KEY=VALUE; may be repeated")
+            ->type_name("KEY=VALUE");
+        command.add_option("--json", json, "Write the report of the run to FILE, \"-\" for standard output")
+            ->type_name("FILE");
         command.add_flag("--quiet,-q", quiet, "Nothing on standard error: no progress, no summary");
     }
 };
@@ -64,28 +66,35 @@ Status write_text(const std::string& path, const std::string& text) {
     }
     std::FILE* file = std::fopen(path.c_str(), "wb");
     const bool ok = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-    if (file != nullptr && std::fclose(file) == 0 && ok) return {};
+    if (file != nullptr && std::fclose(file) == 0 && ok)
+        return {};
     return Error{fmt::format("--json: {} cannot be written; name a file in a folder that exists", path)};
 }
 
 int run_machine(Options& options, const Common& common) {
     for (const std::string& assignment : common.sets)
-        if (Status s = options.set(assignment); !s) return fail(s.error());
+        if (Status s = options.set(assignment); !s)
+            return fail(s.error());
     if (!common.json.empty())  // before the work, not after it
-        if (Status s = write_text(common.json == "-" ? "/dev/null" : common.json, ""); !s) return fail(s.error());
+        if (Status s = write_text(common.json == "-" ? "/dev/null" : common.json, ""); !s)
+            return fail(s.error());
     RunSummary summary;
     {
         Terminal terminal(common.quiet ? Terminal::Quiet::yes : Terminal::Quiet::no);
         Result<std::unique_ptr<Machine>> machine = Machine::create(options, terminal);
-        if (!machine) return fail(machine.error());
-        if (Status s = (*machine)->load_boot_files(); !s) return fail(s.error());
+        if (!machine)
+            return fail(machine.error());
+        if (Status s = (*machine)->load_boot_files(); !s)
+            return fail(s.error());
         (*machine)->run();
         terminal.flush();
         summary = (*machine)->summary();
     }
-    if (!common.quiet) fmt::print(stderr, "{}", summary_text(summary, isatty(STDERR_FILENO) != 0));
+    if (!common.quiet)
+        fmt::print(stderr, "{}", summary_text(summary, isatty(STDERR_FILENO) != 0));
     if (!common.json.empty())
-        if (Status s = write_text(common.json, summary_json(summary)); !s) return fail(s.error());
+        if (Status s = write_text(common.json, summary_json(summary)); !s)
+            return fail(s.error());
     return exit_status(summary.end);
 }
 
@@ -98,15 +107,18 @@ struct RunCommand {
     void add_to(CLI::App& app) {
         CLI::App& c = *app.add_subcommand("run", "Run a stack that a TOML file describes");
         c.add_option("STACK", stack, "The stack file")->required();
-        c.add_option("--depth", depth, "How many levels deep, 1 to 32; short for --set stack.depth=N")->type_name("N");
+        c.add_option("--depth", depth, "How many levels deep, 1 to 32; short for --set stack.depth=N")
+            ->type_name("N");
         common.add_to(c);
         c.footer(run_examples);
     }
     int go() {
         Options options;
-        if (Status s = options.load_file(stack); !s) return fail(s.error());
+        if (Status s = options.load_file(stack); !s)
+            return fail(s.error());
         if (!depth.empty())
-            if (Status s = options.set("stack.depth", depth, "--depth"); !s) return fail(s.error());
+            if (Status s = options.set("stack.depth", depth, "--depth"); !s)
+                return fail(s.error());
         return run_machine(options, common);
     }
 };
@@ -134,9 +146,11 @@ struct BootCommand {
 
     void add_to(CLI::App& app) {
         CLI::App& c = *app.add_subcommand("boot", "Boot a kernel without a stack file");
-        for (Row& r : rows) r.option = c.add_option(r.flag, r.value, r.help)->type_name(r.type);
+        for (Row& r : rows)
+            r.option = c.add_option(r.flag, r.value, r.help)->type_name(r.type);
         rows[0].option->required();
-        c.add_option("--module", modules, "A further module, \"FILE [ARGUMENTS]\"; may be repeated")->type_name("FILE");
+        c.add_option("--module", modules, "A further module, \"FILE [ARGUMENTS]\"; may be repeated")
+            ->type_name("FILE");
         common.add_to(c);
         c.footer(boot_examples);
     }
@@ -144,8 +158,10 @@ struct BootCommand {
         Options options;
         for (const Row& r : rows)
             if (r.option->count() != 0)
-                if (Status s = options.set(r.key, r.value, r.flag); !s) return fail(s.error());
-        if (!modules.empty()) options.set_paths("boot.modules", modules, "--module");
+                if (Status s = options.set(r.key, r.value, r.flag); !s)
+                    return fail(s.error());
+        if (!modules.empty())
+            options.set_paths("boot.modules", modules, "--module");
         return run_machine(options, common);
     }
 };
@@ -168,13 +184,15 @@ struct ConfigCommand {
     int go() {
         Options options;
         if (!stack.empty())
-            if (Status s = options.load_file(stack); !s) return fail(s.error());
+            if (Status s = options.load_file(stack); !s)
+                return fail(s.error());
         if (list->parsed()) {
             fmt::print("{}", list_options(options, isatty(STDOUT_FILENO) != 0));
             return 0;
         }
         Result<std::string> text = explain_option(options, key);
-        if (!text) return fail(text.error());
+        if (!text)
+            return fail(text.error());
         fmt::print("{}", *text);
         return 0;
     }
@@ -183,7 +201,8 @@ struct ConfigCommand {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("Droste, a PC whose processor has VMX: hypervisors run in it, one inside the other.", "droste");
+    CLI::App app("Droste, a PC whose processor has VMX: hypervisors run in it, one inside the other.",
+                 "droste");
     app.set_version_flag("--version", "droste " DROSTE_VERSION);
     app.require_subcommand(1);
     app.footer(top_examples);
@@ -198,7 +217,9 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& e) {
         return app.exit(e) == 0 ? 0 : bad_usage;
     }
-    if (app.got_subcommand("run")) return run.go();
-    if (app.got_subcommand("boot")) return boot.go();
+    if (app.got_subcommand("run"))
+        return run.go();
+    if (app.got_subcommand("boot"))
+        return boot.go();
     return config.go();
 }

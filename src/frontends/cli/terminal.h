@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Terminal: raw keyboard input for the guest, the guest's console, and a progress line; all undone on every way out.
+// Terminal: raw keyboard input for the guest, the guest's console, and a progress line; all undone on every
+// way out.
 #pragma once
 #include <chrono>
 #include <string>
@@ -33,7 +34,7 @@ private:
     const bool interactive_;  // the keyboard is a terminal
     const bool shows_progress_;
     bool input_open_ = true;
-    bool escape_ = false;     // Ctrl-A was typed
+    bool escape_ = false;  // Ctrl-A was typed
     bool quit_ = false;
     bool at_line_start_ = true, progress_shown_ = false;
     std::string out_;

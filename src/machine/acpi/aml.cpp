@@ -9,10 +9,13 @@ namespace droste::aml {
 namespace {
 
 template <class T> void put(Code& code, T value) {
-    for (unsigned i = 0; i < sizeof value; ++i) code.push_back(static_cast<u8>(u64(value) >> (8 * i)));
+    for (unsigned i = 0; i < sizeof value; ++i)
+        code.push_back(static_cast<u8>(u64(value) >> (8 * i)));
 }
 
-void append(Code& code, const Code& more) { code.insert(code.end(), more.begin(), more.end()); }
+void append(Code& code, const Code& more) {
+    code.insert(code.end(), more.begin(), more.end());
+}
 
 /// PkgLength counts itself: 6 bits in one byte, or 4 bits and up to three further bytes.
 Code package_length(std::size_t content) {
@@ -23,9 +26,11 @@ Code package_length(std::size_t content) {
     }
     for (unsigned more = 1; more <= 3; ++more) {
         const u64 total = content + 1 + more;
-        if (total >> (4 + 8 * more) != 0) continue;
+        if (total >> (4 + 8 * more) != 0)
+            continue;
         put<u8>(code, static_cast<u8>(more << 6 | (total & 0xF)));
-        for (unsigned i = 0; i < more; ++i) put<u8>(code, static_cast<u8>(total >> (4 + 8 * i)));
+        for (unsigned i = 0; i < more; ++i)
+            put<u8>(code, static_cast<u8>(total >> (4 + 8 * i)));
         return code;
     }
     ASSERT(!"package longer than 256 MiB");
@@ -50,12 +55,14 @@ Code named_package(std::vector<u8> op, std::string_view name, const std::vector<
 
 Code join(const std::vector<Code>& parts) {
     Code code;
-    for (const Code& part : parts) append(code, part);
+    for (const Code& part : parts)
+        append(code, part);
     return code;
 }
 
 Code integer(u64 value) {
-    if (value <= 1) return {static_cast<u8>(value)};  // ZeroOp, OneOp
+    if (value <= 1)
+        return {static_cast<u8>(value)};  // ZeroOp, OneOp
     Code code;
     if (value <= 0xFF) {
         code = {0x0A};
@@ -76,13 +83,15 @@ Code integer(u64 value) {
 Code eisa_id(std::string_view id) {
     ASSERT(id.size() == 7);
     u32 v = 0;
-    for (unsigned i = 0; i < 3; ++i) v = v << 5 | (static_cast<u32>(id[i]) - 0x40);
+    for (unsigned i = 0; i < 3; ++i)
+        v = v << 5 | (static_cast<u32>(id[i]) - 0x40);
     for (unsigned i = 3; i < 7; ++i) {
         const char c = id[i];
         v = v << 4 | static_cast<u32>(c >= 'A' ? c - 'A' + 10 : c - '0');
     }
     Code code = {0x0C};  // the four bytes stand big-endian within the DWord
-    for (unsigned i = 0; i < 4; ++i) put<u8>(code, static_cast<u8>(v >> (24 - 8 * i)));
+    for (unsigned i = 0; i < 4; ++i)
+        put<u8>(code, static_cast<u8>(v >> (24 - 8 * i)));
     return code;
 }
 
@@ -112,9 +121,13 @@ Code name(std::string_view name, const Code& value) {
     return code;
 }
 
-Code scope(std::string_view name, const std::vector<Code>& terms) { return named_package({0x10}, name, terms); }
+Code scope(std::string_view name, const std::vector<Code>& terms) {
+    return named_package({0x10}, name, terms);
+}
 
-Code device(std::string_view name, const std::vector<Code>& terms) { return named_package({0x5B, 0x82}, name, terms); }
+Code device(std::string_view name, const std::vector<Code>& terms) {
+    return named_package({0x5B, 0x82}, name, terms);
+}
 
 Resources& Resources::io(u16 first, u8 size) {
     put<u8>(bytes_, 0x47);
@@ -153,12 +166,17 @@ Resources& Resources::word_window(u8 type, u8 type_flags, u16 first, u16 last) {
     put<u8>(bytes_, type);
     put<u8>(bytes_, both_bounds_fixed);
     put<u8>(bytes_, type_flags);
-    for (const u16 v : {u16(0), first, last, u16(0), static_cast<u16>(last - first + 1)}) put<u16>(bytes_, v);
+    for (const u16 v : {u16(0), first, last, u16(0), static_cast<u16>(last - first + 1)})
+        put<u16>(bytes_, v);
     return *this;
 }
 
-Resources& Resources::buses(u16 first, u16 last) { return word_window(window_bus, 0, first, last); }
-Resources& Resources::io_window(u16 first, u16 last) { return word_window(window_io, io_entire_range, first, last); }
+Resources& Resources::buses(u16 first, u16 last) {
+    return word_window(window_bus, 0, first, last);
+}
+Resources& Resources::io_window(u16 first, u16 last) {
+    return word_window(window_io, io_entire_range, first, last);
+}
 
 Resources& Resources::memory_window(u32 first, u32 last) {
     put<u8>(bytes_, 0x87);
@@ -166,7 +184,8 @@ Resources& Resources::memory_window(u32 first, u32 last) {
     put<u8>(bytes_, window_memory);
     put<u8>(bytes_, both_bounds_fixed);
     put<u8>(bytes_, memory_read_write);
-    for (const u32 v : {0u, first, last, 0u, last - first + 1}) put<u32>(bytes_, v);
+    for (const u32 v : {0u, first, last, 0u, last - first + 1})
+        put<u32>(bytes_, v);
     return *this;
 }
 

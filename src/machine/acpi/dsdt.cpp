@@ -14,7 +14,8 @@ Code with_id(std::string_view segment, std::string_view hid, unsigned uid, const
     return device(segment, {name("_HID", eisa_id(hid)), name("_UID", integer(uid)), name("_CRS", crs)});
 }
 
-/// Fixed wiring without link devices: pin and device number choose one of the I/O APIC's inputs above the ISA ones.
+/// Fixed wiring without link devices: pin and device number choose one of the I/O APIC's inputs above the ISA
+/// ones.
 Code pci_routing() {
     std::vector<Code> entries;
     for (unsigned slot = 1; slot < 32; ++slot)
@@ -36,7 +37,8 @@ Code host_bridge(const AcpiConfig& config) {
                              .done();
     // PNP0A08 is a PCI Express host bridge; without ECAM it is a plain one.
     std::vector<Code> terms = {name("_HID", eisa_id(config.ecam ? "PNP0A08" : "PNP0A03"))};
-    if (config.ecam) terms.push_back(name("_CID", eisa_id("PNP0A03")));
+    if (config.ecam)
+        terms.push_back(name("_CID", eisa_id("PNP0A03")));
     terms.push_back(name("_UID", integer(0)));
     terms.push_back(name("_BBN", integer(0)));
     terms.push_back(name("_SEG", integer(0)));
@@ -45,11 +47,13 @@ Code host_bridge(const AcpiConfig& config) {
     return device("PCI0", terms);
 }
 
-/// Ranges that belong to no other device but may not be given away. Linux uses ECAM only when it is reserved here.
+/// Ranges that belong to no other device but may not be given away. Linux uses ECAM only when it is reserved
+/// here.
 Code motherboard(const AcpiConfig& config) {
     Resources r;
     r.io(board::pm_base, 0x80).io(board::smi_command, 2).io(0x4D0, 2);
-    if (config.ecam) r.memory(board::ecam, board::ecam_size);
+    if (config.ecam)
+        r.memory(board::ecam, board::ecam_size);
     return with_id("MBRD", "PNP0C02", 0, r.done());
 }
 
@@ -57,7 +61,8 @@ Code motherboard(const AcpiConfig& config) {
 
 std::vector<u8> dsdt_body(const AcpiConfig& config) {
     std::vector<Code> devices = {motherboard(config)};
-    if (config.pci) devices.push_back(host_bridge(config));
+    if (config.pci)
+        devices.push_back(host_bridge(config));
     devices.push_back(with_id("COM1", "PNP0501", 1, Resources().io(board::com1, 8).irq(4).done()));
     devices.push_back(with_id("RTC_", "PNP0B00", 0, Resources().io(0x70, 2).irq(8).done()));
     devices.push_back(with_id("PIT_", "PNP0100", 0, Resources().io(0x40, 4).irq(0).done()));
@@ -65,9 +70,10 @@ std::vector<u8> dsdt_body(const AcpiConfig& config) {
         devices.push_back(with_id("KBD_", "PNP0303", 0, Resources().io(0x60, 1).io(0x64, 1).irq(1).done()));
         devices.push_back(with_id("MOU_", "PNP0F13", 0, Resources().irq(12).done()));
     }
-    if (config.hpet) devices.push_back(with_id("HPET", "PNP0103", 0, Resources().memory(board::hpet, 0x400).done()));
-    return join({scope("\\_SB_", devices),
-                 name("\\_S5_", package({integer(board::soft_off_type), integer(0), integer(0), integer(0)}))});
+    if (config.hpet)
+        devices.push_back(with_id("HPET", "PNP0103", 0, Resources().memory(board::hpet, 0x400).done()));
+    return join({scope("\\_SB_", devices), name("\\_S5_", package({integer(board::soft_off_type), integer(0),
+                                                                   integer(0), integer(0)}))});
 }
 
 }  // namespace droste

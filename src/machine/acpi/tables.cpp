@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Layout of the ACPI tables (ACPI Specification 6.3, "ACPI System Description Tables"; HPET 1.0a; PCI Firmware 3.0).
+// Layout of the ACPI tables (ACPI Specification 6.3, "ACPI System Description Tables"; HPET 1.0a; PCI
+// Firmware 3.0).
 #include "machine/acpi/tables.h"
 
 #include <numeric>
@@ -20,7 +21,8 @@ public:
     Table& u32s(u32 v) { return put(v, 4); }
     Table& u64s(u64 v) { return put(v, 8); }
     Table& text(std::string_view s) {
-        for (const char c : s) u8s(static_cast<u8>(c));
+        for (const char c : s)
+            u8s(static_cast<u8>(c));
         return *this;
     }
     Table& zeros(std::size_t n) {
@@ -43,7 +45,8 @@ public:
 
 private:
     Table& put(u64 v, unsigned size) {
-        for (unsigned i = 0; i < size; ++i) bytes_.push_back(static_cast<u8>(v >> (8 * i)));
+        for (unsigned i = 0; i < size; ++i)
+            bytes_.push_back(static_cast<u8>(v >> (8 * i)));
         return *this;
     }
     std::vector<u8> bytes_;
@@ -55,14 +58,23 @@ u8 checksum(const u8* first, std::size_t size) {
 
 Table start(std::string_view signature, u8 revision) {
     Table t;
-    t.text(signature).u32s(0).u8s(revision).u8s(0).text("DROSTE").text("DROSTEPC").u32s(1).text("DRST").u32s(1);
+    t.text(signature)
+        .u32s(0)
+        .u8s(revision)
+        .u8s(0)
+        .text("DROSTE")
+        .text("DROSTEPC")
+        .u32s(1)
+        .text("DRST")
+        .u32s(1);
     return t;
 }
 
 /// Fills in length and checksum.
 std::vector<u8> finish(Table t) {
     std::vector<u8> b = std::move(t.bytes());
-    for (unsigned i = 0; i < 4; ++i) b[4 + i] = static_cast<u8>(b.size() >> (8 * i));
+    for (unsigned i = 0; i < 4; ++i)
+        b[4 + i] = static_cast<u8>(b.size() >> (8 * i));
     b[9] = checksum(b.data(), b.size());
     return b;
 }
@@ -85,8 +97,8 @@ std::vector<u8> fadt(const AcpiConfig& config, u64 facs_at, u64 dsdt_at) {
     t.u32s(static_cast<u32>(facs_at)).u32s(static_cast<u32>(dsdt_at)).u8s(0).u8s(desktop).u16s(board::sci);
     t.u32s(board::smi_command).u8s(board::acpi_enable).u8s(board::acpi_disable).u8s(0).u8s(0);
     t.u32s(board::pm1a_event).u32s(0).u32s(board::pm1a_control).u32s(0).u32s(0).u32s(board::pm_timer);
-    t.u32s(0).u32s(0);                                                 // no general-purpose events
-    t.u8s(4).u8s(2).u8s(0).u8s(4).u8s(0).u8s(0).u8s(0).u8s(0);         // block lengths
+    t.u32s(0).u32s(0);                                          // no general-purpose events
+    t.u8s(4).u8s(2).u8s(0).u8s(4).u8s(0).u8s(0).u8s(0).u8s(0);  // block lengths
     t.u16s(no_c2).u16s(no_c3).u16s(0).u16s(0).u8s(0).u8s(0);
     t.u8s(0).u8s(0).u8s(century_register);
     t.u16s(static_cast<u16>(legacy_devices | (config.keyboard ? has_8042 : 0) | no_vga)).u8s(0);
@@ -116,7 +128,8 @@ std::vector<u8> madt(const AcpiConfig& config) {
 }
 
 std::vector<u8> hpet_table() {
-    // Intel, legacy replacement, 64-bit counter, 3 comparators, revision 1: the low half of the capability register.
+    // Intel, legacy replacement, 64-bit counter, 3 comparators, revision 1: the low half of the capability
+    // register.
     constexpr u32 block_id = 0x8086'A201;
     constexpr u16 least_period = 0x80;
     Table t = start("HPET", 1);
@@ -132,7 +145,8 @@ std::vector<u8> mcfg() {
 
 std::vector<u8> xsdt(const std::vector<u64>& addresses) {
     Table t = start("XSDT", 1);
-    for (const u64 a : addresses) t.u64s(a);
+    for (const u64 a : addresses)
+        t.u64s(a);
     return finish(t);
 }
 
@@ -162,8 +176,10 @@ std::vector<u8> acpi_tables(const AcpiConfig& config, u64 base) {
     dsdt.raw(dsdt_body(config));
     const u64 dsdt_at = place(finish(dsdt));
     std::vector<u64> listed = {place(fadt(config, facs_at, dsdt_at)), place(madt(config))};
-    if (config.hpet) listed.push_back(place(hpet_table()));
-    if (config.ecam) listed.push_back(place(mcfg()));
+    if (config.hpet)
+        listed.push_back(place(hpet_table()));
+    if (config.ecam)
+        listed.push_back(place(mcfg()));
     const std::vector<u8> pointer = rsdp(place(xsdt(listed)));
     std::copy(pointer.begin(), pointer.end(), block.begin());
     return block;

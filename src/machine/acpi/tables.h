@@ -10,13 +10,14 @@ namespace droste {
 struct AcpiConfig {
     unsigned cpus = 1;
     bool hpet = true;
-    bool ecam = true;      ///< memory-mapped PCI configuration (MCFG)
+    bool ecam = true;  ///< memory-mapped PCI configuration (MCFG)
     bool pci = true;
     bool keyboard = true;  ///< the 8042
     bool timer32 = true;   ///< the PM timer counts 32 bits, not 24
 };
 
-/// RSDP, XSDT and all tables as one block for the address `base` (a multiple of 64); the RSDP stands at its start.
+/// RSDP, XSDT and all tables as one block for the address `base` (a multiple of 64); the RSDP stands at its
+/// start.
 std::vector<u8> acpi_tables(const AcpiConfig& config, u64 base);
 
 /// The definition block (body of the DSDT, without its header).

@@ -12,8 +12,8 @@ namespace {
 
 constexpr u64 descriptor(u64 access_and_flags, u64 limit_pages) {
     // SDM "Segment Descriptors": access byte in bits 47:40, flags (G, D/B, L, AVL) in bits 55:52; base 0.
-    return ((access_and_flags & 0xFF) << 40) | ((access_and_flags >> 8 & 0xF) << 52) | (limit_pages & 0xFFFF) |
-           ((limit_pages >> 16 & 0xF) << 48);
+    return ((access_and_flags & 0xFF) << 40) | ((access_and_flags >> 8 & 0xF) << 52) |
+           (limit_pages & 0xFFFF) | ((limit_pages >> 16 & 0xF) << 48);
 }
 constexpr u64 code64 = descriptor(0xA9B, 0xFFFFF), code32 = descriptor(0xC9B, 0xFFFFF),
               data32 = descriptor(0xC93, 0xFFFFF);
@@ -23,11 +23,16 @@ constexpr u32 task_limit = 0x67;
 /// GDT as the 64-bit Linux boot protocol asks for: code 0x10, data 0x18; the TSS stands at 0x20.
 void lay_gdt(GuestMemory& memory, EntryState& state, u64 code) {
     const std::array<u64, 6> gdt = {
-        0, 0, code, data32,
+        0,
+        0,
+        code,
+        data32,
         // SDM "TSS Descriptor": type 11, busy; byte granular.
-        (boot_area::tss & 0xFFFFFF) << 16 | u64(0x8B) << 40 | task_limit, 0,
+        (boot_area::tss & 0xFFFFFF) << 16 | u64(0x8B) << 40 | task_limit,
+        0,
     };
-    for (std::size_t i = 0; i < gdt.size(); ++i) put64(memory, boot_area::gdt + 8 * i, gdt[i]);
+    for (std::size_t i = 0; i < gdt.size(); ++i)
+        put64(memory, boot_area::gdt + 8 * i, gdt[i]);
     put_zeros(memory, boot_area::tss, task_limit + 1);
     state.gdt_base = boot_area::gdt;
     state.gdt_limit = sizeof gdt - 1;
@@ -50,12 +55,13 @@ EntryState enter_long64(GuestMemory& memory, u64 rip) {
     for (u64 gib = 0; gib < 4; ++gib) {
         put64(memory, pdpt + 8 * gib, (directories + 0x1000 * gib) | present_write);
         for (u64 i = 0; i < 512; ++i)
-            put64(memory, directories + 0x1000 * gib + 8 * i, (gib << 30) | (i << 21) | large | present_write);
+            put64(memory, directories + 0x1000 * gib + 8 * i,
+                  (gib << 30) | (i << 21) | large | present_write);
     }
     state.cr0 = 0x8000'0011;  // PG, ET, PE
     state.cr3 = pml4;
-    state.cr4 = 0x20;         // PAE
-    state.efer = 0x500;       // LMA, LME
+    state.cr4 = 0x20;    // PAE
+    state.efer = 0x500;  // LMA, LME
     return state;
 }
 
@@ -74,9 +80,15 @@ template <class T> void put(GuestMemory& memory, u64 address, T value) {
 }
 }  // namespace
 
-void put16(GuestMemory& memory, u64 address, u16 value) { put(memory, address, value); }
-void put32(GuestMemory& memory, u64 address, u32 value) { put(memory, address, value); }
-void put64(GuestMemory& memory, u64 address, u64 value) { put(memory, address, value); }
+void put16(GuestMemory& memory, u64 address, u16 value) {
+    put(memory, address, value);
+}
+void put32(GuestMemory& memory, u64 address, u32 value) {
+    put(memory, address, value);
+}
+void put64(GuestMemory& memory, u64 address, u64 value) {
+    put(memory, address, value);
+}
 
 void put_text(GuestMemory& memory, u64 address, std::string_view text) {
     std::vector<u8> bytes(text.begin(), text.end());

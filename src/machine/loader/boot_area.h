@@ -17,12 +17,13 @@ inline constexpr u64 zero_page = 0x2000;    ///< boot_params, hvm_start_info or 
 inline constexpr u64 page_tables = 0x8000;  ///< PML4, PDPT and four page directories
 inline constexpr u64 command_line = 0x1'0000;
 inline constexpr u64 command_line_room = 0x1'0000;
-inline constexpr u64 lists = 0x2'0000;      ///< modules, memory map and their command lines
+inline constexpr u64 lists = 0x2'0000;  ///< modules, memory map and their command lines
 inline constexpr u64 lists_room = 0x2'0000;
 inline constexpr u64 end = 0x4'0000;
 }  // namespace boot_area
 
-/// Lays GDT, TSS and page tables that map the low 4 GiB to themselves; state for a kernel entered in 64-bit mode.
+/// Lays GDT, TSS and page tables that map the low 4 GiB to themselves; state for a kernel entered in 64-bit
+/// mode.
 EntryState enter_long64(GuestMemory& memory, u64 rip);
 /// Lays GDT and TSS; state for a kernel entered in 32-bit protected mode without paging.
 EntryState enter_flat32(GuestMemory& memory, u64 rip);

@@ -13,7 +13,8 @@ using Bytes = std::span<const u8>;
 
 /// The value at `offset`, or nullopt when the image is shorter.
 template <class T> std::optional<T> read_at(Bytes image, u64 offset) {
-    if (offset > image.size() || image.size() - offset < sizeof(T)) return std::nullopt;
+    if (offset > image.size() || image.size() - offset < sizeof(T))
+        return std::nullopt;
     T value;
     std::memcpy(&value, image.data() + offset, sizeof value);
     return value;
@@ -21,7 +22,8 @@ template <class T> std::optional<T> read_at(Bytes image, u64 offset) {
 
 /// The part [offset, offset + size), or nullopt when it is not within the image.
 inline std::optional<Bytes> part_of(Bytes image, u64 offset, u64 size) {
-    if (offset > image.size() || image.size() - offset < size) return std::nullopt;
+    if (offset > image.size() || image.size() - offset < size)
+        return std::nullopt;
     return image.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(size));
 }
 

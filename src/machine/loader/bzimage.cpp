@@ -50,41 +50,49 @@ constexpr u64 page = 0x1000;
 
 /// What the setup header says, checked.
 struct Kernel {
-    Bytes header;       ///< 0x1F1 to its end, as it goes into boot_params
-    Bytes code;         ///< the protected-mode part
-    u64 load = 0;       ///< where the code goes
-    u64 room = 0;       ///< bytes from `load` that the kernel uses before it reads the memory map
-    u64 initrd_max = 0; ///< last address that the initial RAM disk may touch
+    Bytes header;        ///< 0x1F1 to its end, as it goes into boot_params
+    Bytes code;          ///< the protected-mode part
+    u64 load = 0;        ///< where the code goes
+    u64 room = 0;        ///< bytes from `load` that the kernel uses before it reads the memory map
+    u64 initrd_max = 0;  ///< last address that the initial RAM disk may touch
     u64 command_line_max = 0;
     u64 payload_at = 0, payload_size = 0;
 };
 
-/// A place for `room` bytes: the preferred one, or for a relocatable kernel the highest aligned one that fits.
+/// A place for `room` bytes: the preferred one, or for a relocatable kernel the highest aligned one that
+/// fits.
 Result<u64> choose_load_address(const Image& image, const GuestMemory& memory, u64 room) {
     const Bytes b = image.bytes;
     const u64 preferred = *read_at<u64>(b, pref_address), end = low_ram_end(memory.size());
     const std::vector<MemoryRange> map = memory_map(memory.size());
-    if (preferred >= 0x10'0000 && is_ram(map, preferred, room) && preferred + room <= end) return preferred;
+    if (preferred >= 0x10'0000 && is_ram(map, preferred, room) && preferred + room <= end)
+        return preferred;
     const u64 alignment = *read_at<u32>(b, kernel_alignment);
     const bool aligned = alignment >= page && (alignment & (alignment - 1)) == 0;
     if (*read_at<u8>(b, relocatable_kernel) != 0 && aligned && room < end) {
         const u64 low = (end - room) & ~(alignment - 1);
-        if (low >= 0x10'0000 && is_ram(map, low, room)) return low;
+        if (low >= 0x10'0000 && is_ram(map, low, room))
+            return low;
     }
-    return Error{fmt::format("{}: the kernel needs {} MiB at {:#x}, which is not RAM; raise memory.size", image.name,
-                             (room >> 20) + 1, preferred)};
+    return Error{fmt::format("{}: the kernel needs {} MiB at {:#x}, which is not RAM; raise memory.size",
+                             image.name, (room >> 20) + 1, preferred)};
 }
 
 Result<Kernel> parse(const Image& image, const GuestMemory& memory) {
     const Bytes b = image.bytes;
-    const auto refuse = [&](std::string_view why) -> Error { return {fmt::format("{}: {}", image.name, why)}; };
-    if (b.size() < e820_table) return refuse("the file ends within the setup header; fetch it again");
+    const auto refuse = [&](std::string_view why) -> Error {
+        return {fmt::format("{}: {}", image.name, why)};
+    };
+    if (b.size() < e820_table)
+        return refuse("the file ends within the setup header; fetch it again");
     if (read_at<u32>(b, header) != magic_hdrs || read_at<u16>(b, boot_flag) != 0xAA55)
-        return refuse("this is not a Linux bzImage (no \"HdrS\"); name a bzImage, a vmlinux or a multiboot kernel");
+        return refuse(
+            "this is not a Linux bzImage (no \"HdrS\"); name a bzImage, a vmlinux or a multiboot kernel");
     if (*read_at<u16>(b, version) < oldest_version)
-        return refuse(fmt::format("boot protocol {}.{:02} is older than 2.12, so there is no 64-bit entry; use Linux "
-                                  "3.8 or newer",
-                                  *read_at<u16>(b, version) >> 8, *read_at<u16>(b, version) & 0xFF));
+        return refuse(
+            fmt::format("boot protocol {}.{:02} is older than 2.12, so there is no 64-bit entry; use Linux "
+                        "3.8 or newer",
+                        *read_at<u16>(b, version) >> 8, *read_at<u16>(b, version) & 0xFF));
     if ((*read_at<u16>(b, xloadflags) & xlf_kernel_64) == 0)
         return refuse("the kernel has no 64-bit entry (XLF_KERNEL_64 is clear); use an x86-64 kernel");
     if ((*read_at<u8>(b, loadflags) & flag_loaded_high) == 0)
@@ -105,7 +113,8 @@ Result<Kernel> parse(const Image& image, const GuestMemory& memory) {
     k.payload_at = *read_at<u32>(b, payload_offset);
     k.payload_size = *read_at<u32>(b, payload_length);
     Result<u64> load = choose_load_address(image, memory, k.room);
-    if (!load) return load.error();
+    if (!load)
+        return load.error();
     k.load = *load;
     return k;
 }
@@ -118,15 +127,17 @@ Result<u64> lay_initrd(const Image& initrd, const Image& image, const Kernel& k,
     if (size <= top) {
         u64 at = (top - size) & ~(page - 1);
         const bool over_kernel = at < kernel_end && at + size > k.load;
-        if (over_kernel) at = size <= k.load ? (k.load - size) & ~(page - 1) : 0;
+        if (over_kernel)
+            at = size <= k.load ? (k.load - size) & ~(page - 1) : 0;
         if (at >= 0x10'0000 && is_ram(memory_map(memory.size()), at, size)) {
             memory.write(at, initrd.bytes);
             return at;
         }
     }
-    return Error{fmt::format("{}: {} MiB of initial RAM disk do not fit between the kernel {}, which takes {:#x} to "
-                             "{:#x}, and {:#x}; raise memory.size",
-                             initrd.name, (size >> 20) + 1, image.name, k.load, kernel_end, top)};
+    return Error{
+        fmt::format("{}: {} MiB of initial RAM disk do not fit between the kernel {}, which takes {:#x} to "
+                    "{:#x}, and {:#x}; raise memory.size",
+                    initrd.name, (size >> 20) + 1, image.name, k.load, kernel_end, top)};
 }
 
 void lay_boot_params(const BootRequest& request, const Kernel& k, u64 initrd_at, GuestMemory& memory) {
@@ -135,7 +146,8 @@ void lay_boot_params(const BootRequest& request, const Kernel& k, u64 initrd_at,
     memory.write(p + setup_sects, k.header);
     const auto put8 = [&](u64 offset, u8 value) { memory.write(p + offset, Bytes(&value, 1)); };
     put8(type_of_loader, loader_undefined);
-    put8(loadflags, static_cast<u8>((k.header[loadflags - setup_sects] | flag_loaded_high) & ~flag_keep_segments));
+    put8(loadflags,
+         static_cast<u8>((k.header[loadflags - setup_sects] | flag_loaded_high) & ~flag_keep_segments));
     put64(memory, p + setup_data, 0);
     put32(memory, p + cmd_line_ptr, boot_area::command_line);
     put_text(memory, boot_area::command_line, request.command_line);
@@ -154,28 +166,35 @@ void lay_boot_params(const BootRequest& request, const Kernel& k, u64 initrd_at,
     put8(e820_entries, entries);
 }
 
-/// Unpacks the payload on the host and loads the vmlinux within, where the kernel's own code would have put it.
-/// The entry point is the same too: startup_64 in physical addresses, with RSI at the zero page.
+/// Unpacks the payload on the host and loads the vmlinux within, where the kernel's own code would have put
+/// it. The entry point is the same too: startup_64 in physical addresses, with RSI at the zero page.
 Result<u64> load_unpacked(const Image& image, const Kernel& k, GuestMemory& memory) {
     const auto payload = part_of(k.code, k.payload_at, k.payload_size);
     if (!payload || k.payload_size == 0)
-        return Error{fmt::format("{}: the kernel's packed payload lies outside the file; fetch it again", image.name)};
+        return Error{
+            fmt::format("{}: the kernel's packed payload lies outside the file; fetch it again", image.name)};
     Result<std::vector<u8>> vmlinux = decompress(*payload, image.name);
-    if (!vmlinux) return vmlinux.error();
+    if (!vmlinux)
+        return vmlinux.error();
     const std::string name = image.name + " (unpacked)";
     Result<Elf> elf = parse_elf(*vmlinux, name);
-    if (!elf) return elf.error();
-    if (!elf->is64) return Error{fmt::format("{}: the kernel within is not 64-bit; use an x86-64 kernel", name)};
+    if (!elf)
+        return elf.error();
+    if (!elf->is64)
+        return Error{fmt::format("{}: the kernel within is not 64-bit; use an x86-64 kernel", name)};
     for (const ElfSegment& s : elf->segments)
-        if (s.type == 1 && s.memory_size != 0 && (s.physical < k.load || s.physical + s.memory_size > k.load + k.room))
+        if (s.type == 1 && s.memory_size != 0 &&
+            (s.physical < k.load || s.physical + s.memory_size > k.load + k.room))
             return Error{fmt::format("{}: the kernel within leaves the room that its header claims; set "
                                      "boot.decompress = \"guest\"",
                                      name)};
     Result<u64> end = load_elf(*elf, *vmlinux, name, memory);
-    if (!end) return end.error();
+    if (!end)
+        return end.error();
     if (elf->entry < k.load || elf->entry >= *end)
-        return Error{fmt::format("{}: its entry point {:#x} lies outside the kernel; set boot.decompress = \"guest\"",
-                                 name, elf->entry)};
+        return Error{
+            fmt::format("{}: its entry point {:#x} lies outside the kernel; set boot.decompress = \"guest\"",
+                        name, elf->entry)};
     return elf->entry;
 }
 
@@ -183,20 +202,24 @@ Result<u64> load_unpacked(const Image& image, const Kernel& k, GuestMemory& memo
 
 Result<EntryState> load_linux(const BootRequest& request, GuestMemory& memory) {
     Result<Kernel> kernel = parse(request.kernel, memory);
-    if (!kernel) return kernel.error();
+    if (!kernel)
+        return kernel.error();
     const Kernel& k = *kernel;
     const u64 command_line_max = std::min<u64>(k.command_line_max, boot_area::command_line_room - 1);
     if (request.command_line.size() > command_line_max)
-        return Error{fmt::format("boot.append: the command line has {} characters, but {} takes {}; shorten it",
-                                 request.command_line.size(), request.kernel.name, command_line_max)};
+        return Error{
+            fmt::format("boot.append: the command line has {} characters, but {} takes {}; shorten it",
+                        request.command_line.size(), request.kernel.name, command_line_max)};
     if (request.modules.size() > 1)
-        return Error{fmt::format("boot.modules: {} is a bzImage, which takes one initial RAM disk and no further "
-                                 "modules; name it in boot.initrd",
-                                 request.kernel.name)};
+        return Error{
+            fmt::format("boot.modules: {} is a bzImage, which takes one initial RAM disk and no further "
+                        "modules; name it in boot.initrd",
+                        request.kernel.name)};
     u64 entry = k.load + entry64_offset;
     if (request.decompress == Decompress::host) {
         Result<u64> unpacked = load_unpacked(request.kernel, k, memory);
-        if (!unpacked) return unpacked.error();
+        if (!unpacked)
+            return unpacked.error();
         entry = *unpacked;
     } else {
         memory.write(k.load, k.code);
@@ -204,7 +227,8 @@ Result<EntryState> load_linux(const BootRequest& request, GuestMemory& memory) {
     u64 initrd_at = 0;
     if (!request.modules.empty()) {
         Result<u64> at = lay_initrd(request.modules[0].image, request.kernel, k, memory);
-        if (!at) return at.error();
+        if (!at)
+            return at.error();
         initrd_at = *at;
     }
     EntryState state = enter_long64(memory, entry);

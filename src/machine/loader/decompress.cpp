@@ -40,9 +40,11 @@ Result<std::vector<u8>> unpack_xz(Bytes packed, std::string_view name, u64 most)
         out.resize(out.size() - stream.avail_out);
     }
     lzma_end(&stream);
-    if (out.size() > most) return too_large(name, most);
+    if (out.size() > most)
+        return too_large(name, most);
     if (status != LZMA_STREAM_END)
-        return Error{fmt::format("{}: its XZ payload is damaged (liblzma code {}); {}", name, int(status), remedy)};
+        return Error{
+            fmt::format("{}: its XZ payload is damaged (liblzma code {}); {}", name, int(status), remedy)};
     return out;
 }
 
@@ -64,13 +66,15 @@ Result<std::vector<u8>> unpack_gzip(Bytes packed, std::string_view name, u64 mos
         out.resize(out.size() - stream.avail_out);
     }
     inflateEnd(&stream);
-    if (out.size() > most) return too_large(name, most);
+    if (out.size() > most)
+        return too_large(name, most);
     if (status != Z_STREAM_END)
         return Error{fmt::format("{}: its gzip payload is damaged (zlib code {}); {}", name, status, remedy)};
     return out;
 }
 
-/// The "legacy" framing that Linux uses: a magic word, then blocks of at most 8 MiB unpacked, each with its length.
+/// The "legacy" framing that Linux uses: a magic word, then blocks of at most 8 MiB unpacked, each with its
+/// length.
 Result<std::vector<u8>> unpack_lz4(Bytes packed, std::string_view name, u64 most) {
     constexpr u64 block = 8u << 20;
     std::vector<u8> out;
@@ -78,14 +82,18 @@ Result<std::vector<u8>> unpack_lz4(Bytes packed, std::string_view name, u64 most
     while (const auto size = read_at<u32>(packed, at)) {
         const auto part = part_of(packed, at + 4, *size);
         // After the last block Linux appends the unpacked size, which names no block of that length.
-        if (!part || *size == 0) break;
-        if (out.size() > most) return too_large(name, most);
+        if (!part || *size == 0)
+            break;
+        if (out.size() > most)
+            return too_large(name, most);
         const std::size_t used = out.size();
         out.resize(used + block);
-        const int got = LZ4_decompress_safe(reinterpret_cast<const char*>(part->data()),
-                                            reinterpret_cast<char*>(out.data() + used), static_cast<int>(*size), block);
+        const int got =
+            LZ4_decompress_safe(reinterpret_cast<const char*>(part->data()),
+                                reinterpret_cast<char*>(out.data() + used), static_cast<int>(*size), block);
         if (got < 0)
-            return Error{fmt::format("{}: its LZ4 payload is damaged after {} bytes; {}", name, used, remedy)};
+            return Error{
+                fmt::format("{}: its LZ4 payload is damaged after {} bytes; {}", name, used, remedy)};
         out.resize(used + static_cast<std::size_t>(got));
         at += 4 + u64{*size};
     }
@@ -96,7 +104,8 @@ Result<std::vector<u8>> unpack_lz4(Bytes packed, std::string_view name, u64 most
 
 Result<std::vector<u8>> unpack_zstd(Bytes packed, std::string_view name, u64 most) {
     ZSTD_DStream* stream = ZSTD_createDStream();
-    if (stream == nullptr) return Error{fmt::format("{}: libzstd gives no decoder; free some host memory", name)};
+    if (stream == nullptr)
+        return Error{fmt::format("{}: libzstd gives no decoder; free some host memory", name)};
     ZSTD_DCtx_setParameter(stream, ZSTD_d_windowLogMax, 27);
     std::vector<u8> out;
     ZSTD_inBuffer in{packed.data(), packed.size(), 0};
@@ -111,8 +120,10 @@ Result<std::vector<u8>> unpack_zstd(Bytes packed, std::string_view name, u64 mos
         stuck = to.pos == 0 && in.pos == read;  // the frame is not complete and there is no more input
     }
     ZSTD_freeDStream(stream);
-    if (out.size() > most) return too_large(name, most);
-    if (left != 0) return Error{fmt::format("{}: its zstd payload is damaged; {}", name, remedy)};
+    if (out.size() > most)
+        return too_large(name, most);
+    if (left != 0)
+        return Error{fmt::format("{}: its zstd payload is damaged; {}", name, remedy)};
     return out;
 }
 
@@ -123,8 +134,10 @@ struct Format {
 };
 using namespace std::string_view_literals;
 constexpr Format formats[] = {
-    {"XZ", "\xFD"
-           "7zXZ\0"sv, unpack_xz},
+    {"XZ",
+     "\xFD"
+     "7zXZ\0"sv,
+     unpack_xz},
     {"gzip", "\x1F\x8B\x08"sv, unpack_gzip},
     {"bzip2", "BZh"sv, nullptr},
     {"LZMA", "\x5D\0\0"sv, nullptr},
@@ -137,15 +150,17 @@ constexpr Format formats[] = {
 
 Result<std::vector<u8>> decompress(Bytes packed, std::string_view name, u64 most) {
     for (const Format& f : formats) {
-        if (packed.size() < f.magic.size() ||
-            !std::equal(f.magic.begin(), f.magic.end(), packed.begin(), [](char a, u8 b) { return u8(a) == b; }))
+        if (packed.size() < f.magic.size() || !std::equal(f.magic.begin(), f.magic.end(), packed.begin(),
+                                                          [](char a, u8 b) { return u8(a) == b; }))
             continue;
-        if (f.unpack != nullptr) return f.unpack(packed, name, most);
+        if (f.unpack != nullptr)
+            return f.unpack(packed, name, most);
         return Error{fmt::format("{}: its payload is packed with {}, which the loader cannot unpack; set "
                                  "boot.decompress = \"guest\"",
                                  name, f.name)};
     }
-    return Error{fmt::format("{}: its payload is packed in no known format; set boot.decompress = \"guest\"", name)};
+    return Error{
+        fmt::format("{}: its payload is packed in no known format; set boot.decompress = \"guest\"", name)};
 }
 
 }  // namespace droste

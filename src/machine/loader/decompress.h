@@ -9,7 +9,8 @@
 
 namespace droste {
 
-/// Unpacks XZ, gzip, LZ4 (legacy framing) or zstd data (what follows its end is ignored); refuses results above `most` bytes.
+/// Unpacks XZ, gzip, LZ4 (legacy framing) or zstd data (what follows its end is ignored); refuses results
+/// above `most` bytes.
 Result<std::vector<u8>> decompress(Bytes packed, std::string_view name, u64 most = 512u << 20);
 
 }  // namespace droste

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loader: recognises a kernel image, lays it and its parameters into guest memory, and tells how to enter it.
+// The loader: recognises a kernel image, lays it and its parameters into guest memory, and tells how to enter
+// it.
 #pragma once
 #include <string>
 #include <vector>

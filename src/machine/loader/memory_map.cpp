@@ -8,7 +8,9 @@
 
 namespace droste {
 
-u64 low_ram_end(u64 ram) { return std::min(ram, board::pci_hole); }
+u64 low_ram_end(u64 ram) {
+    return std::min(ram, board::pci_hole);
+}
 
 std::vector<MemoryRange> memory_map(u64 ram) {
     ASSERT(ram >= board::high_memory + 0x1000 && ram % 0x1000 == 0);
@@ -19,12 +21,14 @@ std::vector<MemoryRange> memory_map(u64 ram) {
         {board::high_memory, low_ram_end(ram) - board::high_memory, MemoryKind::ram},
         {board::ecam, board::ecam_size, MemoryKind::reserved},
     };
-    if (ram > board::pci_hole) map.push_back({board::four_gib, ram - board::pci_hole, MemoryKind::ram});
+    if (ram > board::pci_hole)
+        map.push_back({board::four_gib, ram - board::pci_hole, MemoryKind::ram});
     return map;
 }
 
 bool is_ram(std::span<const MemoryRange> map, u64 first, u64 size) {
-    if (first < 0x1000 || first + size < first) return false;
+    if (first < 0x1000 || first + size < first)
+        return false;
     return std::any_of(map.begin(), map.end(), [&](const MemoryRange& r) {
         return r.kind == MemoryKind::ram && first >= r.first && first + size <= r.first + r.size;
     });

@@ -30,7 +30,8 @@ std::optional<Header> find_header(Bytes image) {
     for (u64 at = 0; at + 12 <= std::min<u64>(image.size(), search_size); at += 4) {
         const u32 magic = *read_at<u32>(image, at), flags = *read_at<u32>(image, at + 4),
                   checksum = *read_at<u32>(image, at + 8);
-        if (magic == header_magic && magic + flags + checksum == 0) return Header{at, flags};
+        if (magic == header_magic && magic + flags + checksum == 0)
+            return Header{at, flags};
     }
     return std::nullopt;
 }
@@ -46,34 +47,42 @@ Result<Loaded> load_by_addresses(const Image& image, const Header& h, GuestMemor
     const auto refuse = [&](std::string_view why) -> Error {
         return {fmt::format("{}: its multiboot header {}; rebuild the kernel", image.name, why)};
     };
-    if (!part_of(b, h.at, 32)) return refuse("lies at the end of the file and is incomplete");
+    if (!part_of(b, h.at, 32))
+        return refuse("lies at the end of the file and is incomplete");
     const auto field = [&](u64 offset) -> u64 { return *read_at<u32>(b, h.at + offset); };
     const u64 header_addr = field(12), load_addr = field(16), load_end = field(20), bss_end = field(24),
               entry = field(28);
     if (load_addr > header_addr || header_addr - load_addr > h.at)
         return refuse("names a load address that is not within the file");
     const u64 from = h.at - (header_addr - load_addr);
-    if (load_end != 0 && load_end < load_addr) return refuse("ends before it begins");
+    if (load_end != 0 && load_end < load_addr)
+        return refuse("ends before it begins");
     const u64 size = load_end == 0 ? b.size() - from : load_end - load_addr;
     const auto part = part_of(b, from, size);
-    if (!part) return refuse("asks for more bytes than the file has");
+    if (!part)
+        return refuse("asks for more bytes than the file has");
     const u64 end = std::max(load_addr + size, bss_end);
     if (load_addr < boot_area::end || !is_ram(memory_map(memory.size()), load_addr, end - load_addr))
-        return Error{fmt::format("{}: the kernel wants {:#x} to {:#x}, which is not free RAM; raise memory.size or "
-                                 "link it at 1 MiB",
-                                 image.name, load_addr, end)};
-    if (entry < load_addr || entry >= end) return refuse("names an entry point outside the kernel");
+        return Error{
+            fmt::format("{}: the kernel wants {:#x} to {:#x}, which is not free RAM; raise memory.size or "
+                        "link it at 1 MiB",
+                        image.name, load_addr, end)};
+    if (entry < load_addr || entry >= end)
+        return refuse("names an entry point outside the kernel");
     memory.write(load_addr, *part);
     put_zeros(memory, load_addr + size, end - load_addr - size);
     return Loaded{entry, end};
 }
 
 Result<Loaded> load_kernel_image(const Image& image, const Header& h, GuestMemory& memory) {
-    if ((h.flags & has_addresses) != 0) return load_by_addresses(image, h, memory);
+    if ((h.flags & has_addresses) != 0)
+        return load_by_addresses(image, h, memory);
     Result<Elf> elf = parse_elf(image.bytes, image.name);
-    if (!elf) return elf.error();
+    if (!elf)
+        return elf.error();
     Result<u64> end = load_elf(*elf, image.bytes, image.name, memory);
-    if (!end) return end.error();
+    if (!end)
+        return end.error();
     // An ELF entry point is an address of the kernel's own; for a kernel linked high it is the virtual one.
     u64 entry = elf->entry;
     for (const ElfSegment& s : elf->segments)
@@ -82,8 +91,8 @@ Result<Loaded> load_kernel_image(const Image& image, const Header& h, GuestMemor
             break;
         }
     if (entry >= board::four_gib || !is_ram(memory_map(memory.size()), entry, 1))
-        return Error{fmt::format("{}: its entry point {:#x} is not RAM below 4 GiB; rebuild the kernel", image.name,
-                                 entry)};
+        return Error{fmt::format("{}: its entry point {:#x} is not RAM below 4 GiB; rebuild the kernel",
+                                 image.name, entry)};
     return Loaded{entry, *end};
 }
 
@@ -97,29 +106,36 @@ std::string command_line_of(const BootRequest& request) {
 
 }  // namespace
 
-bool has_multiboot_header(Bytes image) { return find_header(image).has_value(); }
+bool has_multiboot_header(Bytes image) {
+    return find_header(image).has_value();
+}
 
 Result<EntryState> load_multiboot(const BootRequest& request, GuestMemory& memory) {
     const Image& image = request.kernel;
     const auto header = find_header(image.bytes);
     if (!header)
-        return Error{fmt::format("{}: there is no multiboot header in its first 8192 bytes; rebuild the kernel or "
-                                 "choose another boot.protocol",
-                                 image.name)};
+        return Error{
+            fmt::format("{}: there is no multiboot header in its first 8192 bytes; rebuild the kernel or "
+                        "choose another boot.protocol",
+                        image.name)};
     if ((header->flags & must_understand & ~(wants_alignment | wants_memory)) != 0)
-        return Error{fmt::format("{}: its multiboot header asks for features {:#x}{}, which are not offered; rebuild "
-                                 "the kernel without them",
-                                 image.name, header->flags & must_understand,
-                                 (header->flags & wants_video) != 0 ? " (a video mode)" : "")};
+        return Error{
+            fmt::format("{}: its multiboot header asks for features {:#x}{}, which are not offered; rebuild "
+                        "the kernel without them",
+                        image.name, header->flags & must_understand,
+                        (header->flags & wants_video) != 0 ? " (a video mode)" : "")};
     Result<Loaded> loaded = load_kernel_image(image, *header, memory);
-    if (!loaded) return loaded.error();
+    if (!loaded)
+        return loaded.error();
     Result<std::vector<LaidModule>> modules = lay_modules(request, memory, loaded->end);
-    if (!modules) return modules.error();
+    if (!modules)
+        return modules.error();
 
     const std::string command_line = command_line_of(request);
     if (command_line.size() >= boot_area::command_line_room)
-        return Error{fmt::format("boot.append: the command line has {} characters; at most {} fit, shorten it",
-                                 command_line.size(), boot_area::command_line_room - 1)};
+        return Error{
+            fmt::format("boot.append: the command line has {} characters; at most {} fit, shorten it",
+                        command_line.size(), boot_area::command_line_room - 1)};
     put_text(memory, boot_area::command_line, command_line);
 
     const std::vector<MemoryRange> map = memory_map(memory.size());

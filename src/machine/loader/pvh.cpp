@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// PVH: an ELF kernel entered in 32-bit mode with hvm_start_info (Xen docs/misc/pvh, xen/arch-x86/hvm/start_info.h).
+// PVH: an ELF kernel entered in 32-bit mode with hvm_start_info (Xen docs/misc/pvh,
+// xen/arch-x86/hvm/start_info.h).
 #include <fmt/format.h>
 
 #include "machine/loader/boot_area.h"
@@ -16,21 +17,27 @@ constexpr u64 start_info_size = 56, module_entry_size = 32, memmap_entry_size = 
 Result<EntryState> load_pvh(const BootRequest& request, GuestMemory& memory) {
     const Image& image = request.kernel;
     Result<Elf> elf = parse_elf(image.bytes, image.name);
-    if (!elf) return elf.error();
+    if (!elf)
+        return elf.error();
     const auto entry = pvh_entry(*elf, image.bytes);
     if (!entry)
-        return Error{fmt::format("{}: the ELF file has no PVH entry note (XEN_ELFNOTE_PHYS32_ENTRY); build the kernel "
-                                 "with CONFIG_PVH or use a bzImage",
-                                 image.name)};
+        return Error{
+            fmt::format("{}: the ELF file has no PVH entry note (XEN_ELFNOTE_PHYS32_ENTRY); build the kernel "
+                        "with CONFIG_PVH or use a bzImage",
+                        image.name)};
     Result<u64> end = load_elf(*elf, image.bytes, image.name, memory);
-    if (!end) return end.error();
+    if (!end)
+        return end.error();
     if (!is_ram(memory_map(memory.size()), *entry, 1))
-        return Error{fmt::format("{}: its PVH entry point {:#x} is not RAM; rebuild the kernel", image.name, *entry)};
+        return Error{
+            fmt::format("{}: its PVH entry point {:#x} is not RAM; rebuild the kernel", image.name, *entry)};
     if (request.command_line.size() >= boot_area::command_line_room)
-        return Error{fmt::format("boot.append: the command line has {} characters; at most {} fit, shorten it",
-                                 request.command_line.size(), boot_area::command_line_room - 1)};
+        return Error{
+            fmt::format("boot.append: the command line has {} characters; at most {} fit, shorten it",
+                        request.command_line.size(), boot_area::command_line_room - 1)};
     Result<std::vector<LaidModule>> modules = lay_modules(request, memory, *end);
-    if (!modules) return modules.error();
+    if (!modules)
+        return modules.error();
 
     // Lists: the modules, the memory map, then the modules' command lines.
     const std::vector<MemoryRange> map = memory_map(memory.size());
