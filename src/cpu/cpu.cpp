@@ -91,6 +91,7 @@ void Cpu::init_reset() {
     sysenter_cs = before.sysenter_cs; sysenter_esp = before.sysenter_esp; sysenter_eip = before.sysenter_eip;
     pat = before.pat; misc_enable = before.misc_enable; tsc_adjust = before.tsc_adjust;
     feature_control = before.feature_control; spec_ctrl = before.spec_ctrl;
+    machine_msrs = before.machine_msrs;
     tsc_offset_host = offset;
     context_changed();
 }
@@ -234,6 +235,13 @@ void CpuState::visit(Archive& a) {
     a.field("nmi_pending", nmi_pending);
     a.field("init_pending", init_pending);
     a.field("monitor_armed", monitor_armed);
+    a.field("mwait_wakes_masked", mwait_wakes_masked);
+    a.field("mtrr_fixed", machine_msrs.mtrr_fixed);
+    a.field("mtrr_variable", machine_msrs.mtrr_variable);
+    a.field("mtrr_def_type", machine_msrs.mtrr_def_type);
+    a.field("mcg_status", machine_msrs.mcg_status);
+    a.field("mc", machine_msrs.mc);
+    a.field("bios_sign_id", machine_msrs.bios_sign_id);
     a.field("vectoring_active", vectoring.active);
     a.field("fx", fx);
     a.field("vec", vec);

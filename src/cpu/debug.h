@@ -25,7 +25,7 @@ inline constexpr u64 lbr = 1, btf = 2;
 bool check_instruction_breakpoints(Cpu& cpu);
 /// After an instruction that retired, when stepping: RF is cleared, the single-step trap becomes pending.
 /// `tf_before`: RFLAGS.TF when the instruction began. `branched`: it was a taken branch (for DEBUGCTL.BTF).
-void after_instruction_debug(Cpu& cpu, bool tf_before, bool branched = true);
+void after_instruction_debug(Cpu& cpu, bool tf_before, bool branched);
 /// A data access of an instruction, made through the slow path: data breakpoints become pending.
 void note_data_access(Cpu& cpu, u64 linear, unsigned size, Access access);
 void note_io_access(Cpu& cpu, u16 port, unsigned size);

@@ -30,7 +30,8 @@ constexpr Feature common[] = {
     Feature::xsaves, Feature::lahf_lm, Feature::lzcnt, Feature::prefetchw, Feature::syscall, Feature::nx,
     Feature::page1gb, Feature::rdtscp, Feature::lm, Feature::invariant_tsc, Feature::arat};
 constexpr Feature icelake_adds[] = {Feature::umip, Feature::rdpid, Feature::sha, Feature::fsrm};
-constexpr Feature max_adds[] = {Feature::serialize, Feature::monitor};
+/// Without MONITOR: a waiting processor is woken by interrupts alone, not by stores of the others.
+constexpr Feature max_adds[] = {Feature::serialize};
 
 /// Features that are no instruction row and no MSR row of this folder: they change how others behave.
 constexpr Feature behaviours[] = {

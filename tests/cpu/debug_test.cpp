@@ -44,6 +44,17 @@ TEST(Debug, ARepeatedRunStaysStepped) {
     }
 }
 
+TEST(Debug, BranchTrapFlag) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    m.cpu.debugctl = debugctl_bits::btf;
+    m.cpu.write_rflags(tf | fixed1);
+    m.run({0x90, 0x90, 0xEB, 0x01, 0x90, 0x90});  // jmp over one NOP
+    EXPECT_EQ(m.stopped_at(), 1);
+    EXPECT_EQ(m.pushed<u64>(0), code + 5);
+    EXPECT_EQ(m.cpu.debugctl, 0u) << "#DB clears BTF";
+}
+
 TEST(Debug, SoftwareInterruptIsNotTrapped) {
     SystemMachine m(Mode::long64);
     m.install_exception_stops();

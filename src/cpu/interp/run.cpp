@@ -116,6 +116,7 @@ void Cpu::step_one() {
     const u64 resume = rflags & rflags_bits::rf;
     rflags &= ~rflags_bits::rf;
     trap_suppressed = false;
+    const u64 next = next_rip(in);
     const Outcome outcome = body(*this, in);
     const bool retired = outcome != Outcome::fault && outcome != Outcome::vm_exit;
     if (retired) budget -= 1;
@@ -124,7 +125,7 @@ void Cpu::step_one() {
     if (outcome == Outcome::next || outcome == Outcome::branch || outcome == Outcome::again ||
         outcome == Outcome::halt) {
         interruptibility &= ~shadow;
-        if (mode & mode_bits::step || tf) after_instruction_debug(*this, tf);
+        if (mode & mode_bits::step || tf) after_instruction_debug(*this, tf, rip != next);
         if (shadow != 0 || monitor_trap || pending_debug != 0) set_attention();
     }
 }
