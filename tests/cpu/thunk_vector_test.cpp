@@ -364,6 +364,31 @@ TEST_F(ThunkVector, MixedMmxAndXmm) {
     EXPECT_EQ(cpu.fx.fsw, 0);
 }
 
+TEST_F(ThunkVector, InBlocks) {
+    m.install_exception_stops();
+    cpu.vec[1] = cpu.vec[2] = {};
+    cpu.vec[2].q[0] = 3;
+    cpu.reg(Gpr::rcx) = 1000;
+    cpu.reg(Gpr::rbx) = data;
+    m.poke<u64>(data, 5);
+    m.run({0x66, 0x0F, 0xD4, 0xCA,              // paddq xmm1, xmm2
+           0xC5, 0xFB, 0x12, 0x23,              // vmovddup xmm4, [rbx]
+           0xC4, 0xE3, 0x71, 0x0F, 0xEC, 0x08,  // vpalignr xmm5, xmm1, xmm4, 8
+           0xD9, 0xEE, 0xDD, 0xD8,              // fldz; fstp st0
+           0xFF, 0xC9, 0x75, 0xEA});            // dec ecx; jnz
+    EXPECT_EQ(m.stopped_at(), -1);
+    EXPECT_EQ(cpu.reg(Gpr::rcx), 0u);
+    EXPECT_EQ(cpu.vec[1].q[0], 3000u);
+    EXPECT_EQ(cpu.vec[5].q[0], 5u);
+    EXPECT_EQ(cpu.vec[5].q[1], 3000u);
+    cpu.fx.mxcsr = 0;  // a zero divided by itself
+    cpu.vec[1] = {};
+    cpu.reg(Gpr::rsp) = TestMachine::stack_top;
+    m.run({0x90, 0x0F, 0x5E, 0xC9});  // nop; divps xmm1, xmm1
+    EXPECT_EQ(m.stopped_at(), 19);
+    EXPECT_EQ(m.peek<u64>(cpu.reg(Gpr::rsp)), TestMachine::code + 1);
+}
+
 TEST_F(ThunkVector, VexEncodingRules) {
     EXPECT_FAULT(ud, {0xC5, 0xF0, 0x28, 0xCA});        // vmovaps with vvvv
     EXPECT_FAULT(ud, {0xC5, 0xFD, 0x6E, 0xC8});        // vmovd with L = 1

@@ -117,7 +117,7 @@ constexpr auto rows = std::to_array<InsnRow>({
     avx_body("VLDDQU", "VEX.256.F2.0F.WIG F0 /r mem"_op, "=Vqq, Mqq"_operands,
         code<load<A, 32, Align::any>>()),
     avx_body("VMASKMOVDQU", "VEX.128.66.0F.WIG F7 /r reg"_op, "Vdq, Udq"_operands,
-        code<maskmovdqu<A>>(), Feature::avx, traits::not_user_fuzzed),
+        code<maskmovdqu<A>>(), Feature::avx),
     avx("VMOVDDUP", "VEX.128.F2.0F.WIG 12 /r"_op, "=Vdq, Wq"_operands),
     avx("VMOVDDUP", "VEX.256.F2.0F.WIG 12 /r"_op, "=Vqq, Wqq"_operands),
     avx("VMOVSLDUP", "VEX.128.F3.0F.WIG 12 /r"_op, "=Vx, Wx"_operands),

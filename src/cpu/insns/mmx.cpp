@@ -29,7 +29,7 @@ constexpr auto rows = std::to_array<InsnRow>({
     mmx("MOVQ", "NP 0F 7F /r"_op, "=Qq, Pq"_operands),
     mmx("MOVNTQ", "NP 0F E7 /r mem"_op, "=Mq, Pq"_operands, Feature::sse),
     {"MASKMOVQ", "NP 0F F7 /r reg"_op, "Pq, Nq"_operands, code<maskmovq>(), Feature::sse,
-     traits::not_user_fuzzed, {}, Domain::mmx},
+     0, {}, Domain::mmx},
     {"EMMS", "NP 0F 77"_op, ""_operands, code<emms>(), Feature::mmx, 0, {}, Domain::mmx},
     // Arithmetic, comparisons, packing
     mmx("PUNPCKLBW", "NP 0F 60 /r"_op, "+Pq, Qd"_operands),

@@ -82,7 +82,7 @@ constexpr auto rows = std::to_array<InsnRow>({
     sse_body("LDDQU", "F2 0F F0 /r mem"_op, "=Vdq, Mdq"_operands,
         code<load<S, 16, Align::any>>(), Feature::sse3),
     sse_body("MASKMOVDQU", "66 0F F7 /r reg"_op, "Vdq, Udq"_operands,
-        code<maskmovdqu<S>>(), Feature::sse2, traits::not_user_fuzzed),
+        code<maskmovdqu<S>>(), Feature::sse2),
     sse("MOVDDUP", "F2 0F 12 /r"_op, "=Vdq, Wq"_operands, Feature::sse3),
     sse("MOVSLDUP", "F3 0F 12 /r"_op, "=Vdq, Wdq"_operands, Feature::sse3),
     sse("MOVSHDUP", "F3 0F 16 /r"_op, "=Vdq, Wdq"_operands, Feature::sse3),
