@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "nested/level_observer.h"
 #include "vmx/exit_reasons.h"
@@ -65,8 +64,7 @@ std::string shares(const std::vector<u64>& cycles) {
     return out;
 }
 
-}  // namespace
-
+/// Empty when nothing ran in non-root operation.
 std::string levels_table(const LevelObserver& observer) {
     const ExitAccounts& a = observer.accounts();
     if (a.exits() == 0)
@@ -106,44 +104,38 @@ std::string levels_table(const LevelObserver& observer) {
     return out;
 }
 
-std::string levels_json(const LevelObserver& observer) {
-    using Json = nlohmann::ordered_json;
+}  // namespace
+
+void report_levels(const LevelObserver& observer, RunSummary& to) {
     const ExitAccounts& a = observer.accounts();
-    if (a.exits() == 0)
-        return "";
-    const auto trimmed = [&](std::vector<u64> v) {
-        while (!v.empty() && v.back() == 0)
-            v.pop_back();
-        return v;
-    };
-    Json lines = Json::array();
+    to.first_seen_tick = observer.first_seen();
+    const std::size_t levels = to.first_seen_tick.size();
+    to.vm_exits = a.exits();
+    to.unknown_exits = a.unknown_exits();
+    to.cycles_in_level.assign(a.cycles_in_level().begin(), a.cycles_in_level().begin() + static_cast<long>(levels));
     for (const Entry& e : sorted(a)) {
         const ExitLine& l = *e.line;
         const Distribution& d = l.round_trip;
-        lines.push_back({{"level", e.key.level},
-                         {"reason", reason_name(e.key.reason)},
-                         {"reason_number", e.key.reason},
-                         {"owner", e.key.owner},
-                         {"count", l.count},
-                         {"round_trip",
-                          {{"min", d.min()},
-                           {"p50", d.quantile(0.5)},
-                           {"p99", d.quantile(0.99)},
-                           {"max", d.max()},
-                           {"mean", d.mean()}}},
-                         {"amplification", per(l.exits, l.count)},
-                         {"vmreads", l.vmreads},
-                         {"vmwrites", l.vmwrites},
-                         {"walk_references", l.walk_references},
-                         {"cycles_by_level", trimmed(l.cycles_by_level)}});
+        ExitSummary x;
+        x.level = e.key.level;
+        x.owner = e.key.owner;
+        x.reason = reason_name(e.key.reason);
+        x.reason_number = e.key.reason;
+        x.count = l.count;
+        x.min = d.min();
+        x.p50 = d.quantile(0.5);
+        x.p99 = d.quantile(0.99);
+        x.max = d.max();
+        x.mean = d.mean();
+        for (std::size_t level = 0; level < levels; ++level)
+            x.cycles_by_level.push_back(per(l.cycles_by_level[level], l.count));
+        x.amplification = per(l.exits, l.count);
+        x.vmreads = per(l.vmreads, l.count);
+        x.vmwrites = per(l.vmwrites, l.count);
+        x.walk_references = per(l.walk_references, l.count);
+        to.exits.push_back(std::move(x));
     }
-    const Json j = {{"deepest", observer.first_seen().size() - 1},
-                    {"first_tick", observer.first_seen()},
-                    {"exits", a.exits()},
-                    {"unknown_exits", a.unknown_exits()},
-                    {"cycles_in_level", trimmed(a.cycles_in_level())},
-                    {"lines", std::move(lines)}};
-    return j.dump();
+    to.levels_table = levels_table(observer);
 }
 
 std::vector<std::string> recent_exits(const LevelObserver& observer) {

@@ -186,8 +186,7 @@ RunSummary Machine::summary() const {
     s.walks = p.cpu.mmu.counters.walks;
     s.walk_references = p.cpu.mmu.counters.references;
     s.ept_references = p.cpu.mmu.counters.ept_references;
-    s.levels_json = levels_json(p.levels);
-    s.levels_table = levels_table(p.levels);
+    report_levels(p.levels, s);
     for (const auto& [check, f] : p.entry_failures.failures())
         s.entry_failures.push_back({check, f.count, f.first_tick});
     s.last_exits = recent_exits(p.levels);

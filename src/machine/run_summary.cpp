@@ -43,6 +43,10 @@ std::string in_thousands(u64 v) {
     return s;
 }
 
+double mips(const RunSummary& s) {
+    return s.host_seconds > 0 ? static_cast<double>(s.ticks) / s.host_seconds / 1e6 : 0;
+}
+
 }  // namespace
 
 int exit_status(const RunEnd& end) {
@@ -68,8 +72,10 @@ std::string summary_json(const RunSummary& s) {
         {"cpu_model", s.cpu_model},
         {"memory_bytes", s.memory_bytes},
         {"engine", s.engine},
-        {"timing", {{"model", s.timing_model}, {"table", s.timing_table}, {"clock", s.timing_clock}}},
-        {"routing_design", s.routing_design},
+        {"timing", s.timing_model},
+        {"timing_table", s.timing_table},
+        {"timing_clock", s.timing_clock},
+        {"routing", s.routing_design},
         {"end",
          {{"kind", row_of(s.end.kind).name}, {"status", exit_status(s.end)}, {"reason", s.end.reason}}},
         {"ticks", s.ticks},
@@ -85,10 +91,28 @@ std::string summary_json(const RunSummary& s) {
         {"vm_entry_failures", std::move(failures)},
         {"last_exits", s.last_exits},
     };
-    if (!s.levels_json.empty())
-        j["levels"] = Json::parse(s.levels_json, nullptr, false);
-    j["host"] = {{"seconds", s.host_seconds},
-                 {"mips", s.host_seconds > 0 ? s.ticks / s.host_seconds / 1e6 : 0}};
+    j["wall_seconds"] = s.host_seconds;
+    j["mips"] = mips(s);
+    j["levels"] = Json::array();
+    for (std::size_t level = 0; level < s.first_seen_tick.size(); ++level)
+        j["levels"].push_back({{"level", level}, {"first_seen_tick", s.first_seen_tick[level]}});
+    j["cycles_in_level"] = s.cycles_in_level;
+    j["vm_exits"] = s.vm_exits;
+    j["unknown_exits"] = s.unknown_exits;
+    j["exits"] = Json::array();
+    for (const ExitSummary& e : s.exits)
+        j["exits"].push_back({{"level", e.level},
+                              {"reason", e.reason},
+                              {"reason_number", e.reason_number},
+                              {"owner", e.owner},
+                              {"count", e.count},
+                              {"round_trip",
+                               {{"min", e.min}, {"p50", e.p50}, {"p99", e.p99}, {"max", e.max}, {"mean", e.mean}}},
+                              {"cycles_by_level", e.cycles_by_level},
+                              {"amplification", e.amplification},
+                              {"vmreads", e.vmreads},
+                              {"vmwrites", e.vmwrites},
+                              {"walk_references", e.walk_references}});
     return j.dump(2) + "\n";
 }
 
@@ -110,8 +134,7 @@ std::string summary_text(const RunSummary& s, bool colour) {
     out += fmt::format("{}{}{}\n", bold, s.end.reason, off);
     out += fmt::format("ticks {}   cycles {}   guest time {:.3f} s   host time {:.2f} s   {:.1f} MIPS\n",
                        in_thousands(s.ticks), in_thousands(s.cycles), static_cast<double>(s.guest_ns) / 1e9,
-                       s.host_seconds,
-                       s.host_seconds > 0 ? static_cast<double>(s.ticks) / s.host_seconds / 1e6 : 0.0);
+                       s.host_seconds, mips(s));
     out += fmt::format("console {} bytes, sha256 {}   state {:016x}\n", in_thousands(s.console_bytes),
                        s.console_sha256.substr(0, 16), s.state_hash);
     return out;

@@ -48,6 +48,20 @@ struct EntryFailureCount {
     u64 first_tick;
 };
 
+/// One line of the exit table: round trips of one reason at one level, handled in the end by one owner. Everything
+/// but `count` is of one round trip; the means are over all of them.
+struct ExitSummary {
+    unsigned level = 0, owner = 0;
+    std::string reason;  ///< the SDM's name, lower snake case
+    u16 reason_number = 0;
+    u64 count = 0;
+    u64 min = 0, p50 = 0, p99 = 0, max = 0;  ///< cycles
+    double mean = 0;                         ///< cycles
+    std::vector<double> cycles_by_level;     ///< mean cycles spent in level 0, 1, ... within the round trip
+    double amplification = 0;                ///< mean hardware exits, the first included
+    double vmreads = 0, vmwrites = 0, walk_references = 0;  ///< means
+};
+
 struct RunSummary {
     RunEnd end;
     std::string stack;
@@ -62,16 +76,19 @@ struct RunSummary {
     std::vector<HashMark> hash_trail;
     std::vector<StampedInput> input;
     u64 walks = 0, walk_references = 0, ept_references = 0;
-    /// What the levels have to tell: a JSON object and a table as text, made by the exit accounts. Empty:
-    /// nothing ran in non-root operation.
-    std::string levels_json;
+    /// First tick of each level that ran, level 0 first.
+    std::vector<u64> first_seen_tick{0};
+    u64 vm_exits = 0, unknown_exits = 0;
+    std::vector<u64> cycles_in_level;
+    std::vector<ExitSummary> exits;
+    /// The exit table as text, made by the exit accounts. Empty: nothing ran in non-root operation.
     std::string levels_table;
     std::vector<EntryFailureCount> entry_failures;
     /// The last VM exits, newest last, one line each; told when the guest died.
     std::vector<std::string> last_exits;
 };
 
-/// The summary as JSON; host times are in one member, "host", so that two reports can be compared without it.
+/// The summary as JSON (docs/report.md); of its members only `wall_seconds` and `mips` differ between equal runs.
 std::string summary_json(const RunSummary& summary);
 /// The lines that end a run at the terminal.
 std::string summary_text(const RunSummary& summary, bool colour);

@@ -154,7 +154,15 @@ TEST(Machine, SummaryIsJson) {
     EXPECT_EQ(j["end"]["status"], 0);
     EXPECT_EQ(j["console_bytes"], 1);
     EXPECT_EQ(j["ticks"], r.summary.ticks);
-    EXPECT_TRUE(j["host"].contains("seconds"));
+    EXPECT_EQ(j["engine"], "interpreter");
+    EXPECT_EQ(j["timing"], "none");
+    EXPECT_EQ(j["routing"], "sdm");
+    EXPECT_TRUE(j["wall_seconds"].is_number());
+    EXPECT_TRUE(j["mips"].is_number());
+    EXPECT_EQ(j["unknown_exits"], 0);
+    EXPECT_TRUE(j["exits"].empty());
+    ASSERT_EQ(j["levels"].size(), 1u);
+    EXPECT_EQ(j["levels"][0], (nlohmann::json{{"level", 0}, {"first_seen_tick", 0}}));
     EXPECT_THAT(summary_text(r.summary, false), HasSubstr("powered off"));
 }
 
