@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest RAM, the frames of it that hold decoded code, and the way to memory-mapped devices.
 #pragma once
-#include <memory>
+#include <cstring>
 #include <vector>
 
 #include "base/bus.h"
@@ -40,10 +40,10 @@ public:
     /// Accesses by page walks, VMX structures, loaders and DMA: RAM or bus; any alignment; code writes are seen.
     u64 read(u64 a, Width w) const;
     void write(u64 a, Width w, u64 value);
-    u64 read64(u64 a) const { return read(a, Width::qword); }
-    void write64(u64 a, u64 v) { write(a, Width::qword, v); }
-    u32 read32(u64 a) const { return static_cast<u32>(read(a, Width::dword)); }
-    void write32(u64 a, u32 v) { write(a, Width::dword, v); }
+    u64 read64(u64 a) const { return read_as<u64>(a); }
+    void write64(u64 a, u64 v) { write_as(a, v); }
+    u32 read32(u64 a) const { return read_as<u32>(a); }
+    void write32(u64 a, u32 v) { write_as(a, v); }
     void read_block(u64 a, void* to, u64 size) const;
     void write_block(u64 a, const void* from, u64 size);
     MemoryBus& mmio() const { return mmio_; }
@@ -70,6 +70,22 @@ public:
     void visit(Archive& archive);
 
 private:
+    // Page walks and VMX structures use these: RAM within a page needs no call.
+    template <class T> T read_as(u64 a) const {
+        const u8* p = host(a);
+        if (p == nullptr || (a & 0xFFF) + sizeof(T) > 0x1000) [[unlikely]]
+            return static_cast<T>(read(a, static_cast<Width>(sizeof(T))));
+        T v;
+        std::memcpy(&v, p, sizeof v);
+        return v;
+    }
+    template <class T> void write_as(u64 a, T v) {
+        u8* p = host(a);
+        if (p == nullptr || (a & 0xFFF) + sizeof(T) > 0x1000) [[unlikely]]
+            return write(a, static_cast<Width>(sizeof(T)), v);
+        about_to_write(a, sizeof v);
+        std::memcpy(p, &v, sizeof v);
+    }
     void code_hit(u64 a, u64 size, u64 lines);
     u64 ram_bytes_, low_bytes_, high_bytes_;
     u8* low_ = nullptr;
