@@ -28,9 +28,11 @@ bool Vmx::monitor_trap_due() {
     if (mtf_.due) return true;
     if (first) {
         mtf_.from = now;
+        mtf_.from_rip = cpu_.rip;
         return false;
     }
-    return now != mtf_.from;  // else the run loop was left and entered again, and nothing was executed
+    // Else the run loop was left and entered again: nothing was executed and nothing delivered.
+    return now != mtf_.from || cpu_.rip != mtf_.from_rip;
 }
 
 bool Vmx::before_debug_traps() {
@@ -74,8 +76,9 @@ bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
         exit(event("vmx_preemption_timer_expired"_exit));
         return true;
     }
-    const bool nmi_blocked = (blocking & (interruptibility_bits::nmi | sti_or_mov_ss)) != 0;
-    if (c.has("nmi_window_exiting"_vmx) && !nmi_blocked) {
+    // SDM "NMI-window exiting": blocking by STI does not count.
+    const bool window_closed = (blocking & (interruptibility_bits::nmi | interruptibility_bits::mov_ss)) != 0;
+    if (c.has("nmi_window_exiting"_vmx) && !window_closed) {
         exit(event("nmi_window"_exit));
         return true;
     }

@@ -50,12 +50,15 @@ Outcome Vmx::enter(bool launch) {
     if (const EntryCheck* failed = first_failing(guest_entry_checks(), x))
         return fail_entry("entry_failure_guest_state"_exit, static_cast<u64>(failed->qualification), event,
                           failed->name);
+    const u32 host_blocking = cpu_.interruptibility;
     load_guest_area(cpu_, current_, controls_);
     // SDM "Clearing Address-Range Monitoring"; "Updating Non-Register State": nothing of the host's carries over.
     cpu_.monitor_armed = false;
     cpu_.debug_cause = 0;
-    if (const u64 failed = load_msrs(cpu_, get("entry_msr_load_address"_f), get("entry_msr_load_count"_f)))
+    if (const u64 failed = load_msrs(cpu_, get("entry_msr_load_address"_f), get("entry_msr_load_count"_f))) {
+        cpu_.interruptibility = host_blocking;
         return fail_entry("entry_failure_msr_loading"_exit, failed, event, "VM-entry MSR-load area");
+    }
     current_.set_launch_state(LaunchState::launched);
     const u32 injected = static_cast<u32>(get("entry_interruption_information"_f));
     start_non_root();
@@ -138,7 +141,7 @@ void Vmx::start_non_root() {
     if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false);
     cpu_.context_changed();
     pending_exit_.present = false;
-    mtf_ = {.armed = cpu_.monitor_trap, .due = false, .fresh = true, .from = 0};
+    mtf_ = {.armed = cpu_.monitor_trap, .due = false, .fresh = true};
     ple_first_ = ple_last_ = 0;
     apic_.entered();
     if (controls_.has("activate_vmx_preemption_timer"_vmx))

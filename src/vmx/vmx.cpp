@@ -212,6 +212,7 @@ void Vmx::visit(Archive& a) {
     a.field("mtf_due", mtf_.due);
     a.field("mtf_fresh", mtf_.fresh);
     a.field("mtf_from", mtf_.from);
+    a.field("mtf_from_rip", mtf_.from_rip);
     a.field("ple_first", ple_first_);
     a.field("ple_last", ple_last_);
     a.field("abort", abort_);

@@ -221,7 +221,7 @@ private:
         bool armed = false;  ///< the control is 1
         bool due = false;    ///< at the next boundary whether or not an instruction completes
         bool fresh = false;  ///< no boundary was seen since VM entry
-        u64 from = 0;        ///< time at the last boundary
+        u64 from = 0, from_rip = 0;  ///< time and RIP at the first boundary
     };
     MonitorTrap mtf_;
     u64 ple_first_ = 0, ple_last_ = 0;

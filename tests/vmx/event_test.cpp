@@ -248,6 +248,14 @@ TEST_F(Events, MonitorTrapFlagAfterAFault) {
     EXPECT_EQ(m.get("guest_rip"_f), TestMachine::stops + 16 * 6);
 }
 
+TEST_F(Events, MonitorTrapFlagAfterAnInterruptAtTheFirstBoundary) {
+    m.enable("monitor_trap_flag"_vmx);
+    m.add("guest_rflags"_f, rflags_bits::if_);
+    m.interrupts.raise(0x44);
+    EXPECT_EQ(run({0x90, 0x90}), 37u);
+    EXPECT_EQ(m.get("guest_rip"_f), TestMachine::stops + 16 * 0x44);
+}
+
 TEST_F(Events, PendingMonitorTrapIsInjected) {
     inject(0x80000700);
     EXPECT_EQ(run({0x90}), 37u);
@@ -398,6 +406,7 @@ TEST_F(Events, EntryFailsAtTheMsrThatIsIllegal) {
     };
     m.set("entry_msr_load_address"_f, VmxMachine::msr_list);
     m.set("entry_msr_load_count"_f, 2);
+    m.cpu.interruptibility = nmi;
     entry(0, 0xC0000102, 0x1000);
     const std::pair<u64, u64> illegal[] = {{0xC0000100, 0x1000}, {0xC0000101, 0x1000}, {0x808, 0},
                                            {0xC0000102, 1ull << 47}, {1ull << 32 | 0xC0000102, 0}, {0x480, 0}};
@@ -408,7 +417,80 @@ TEST_F(Events, EntryFailsAtTheMsrThatIsIllegal) {
         EXPECT_EQ(m.qualification(), 2u);
         EXPECT_EQ(m.cpu.rip, VmxMachine::host_entry);
         EXPECT_EQ(m.vmx.current().launch_state(), LaunchState::clear);
+        EXPECT_EQ(m.cpu.interruptibility, nmi) << "blocking by NMI is what it was before the entry";
     }
+}
+
+TEST_F(Events, LongestMsrList) {
+    constexpr u64 list = 0x30'0000;
+    for (u64 i = 0; i < 513; ++i) {
+        m.poke<u64>(list + 16 * i, 0xC0000102);
+        m.poke<u64>(list + 16 * i + 8, i);
+    }
+    m.set("entry_msr_load_address"_f, list);
+    m.set("entry_msr_load_count"_f, 512);
+    EXPECT_EQ(run(cpuid), 10u);
+    EXPECT_EQ(m.cpu.kernel_gs_base, 511u);
+    m.set("entry_msr_load_count"_f, 0xFFFFFFFF);
+    EXPECT_FALSE(m.enter()) << "the host is not kept busy by an endless list";
+    EXPECT_EQ(m.qualification(), 513u);
+}
+
+TEST_F(Events, NmiWindowIgnoresBlockingBySti) {
+    virtual_nmis();
+    m.enable("nmi_window_exiting"_vmx);
+    m.add("guest_rflags"_f, rflags_bits::if_);
+    m.set("guest_interruptibility_state"_f, sti);
+    EXPECT_EQ(run(nop_cpuid), 8u);
+    EXPECT_EQ(m.get("guest_rip"_f), at);
+    m.set("guest_interruptibility_state"_f, mov_ss);
+    EXPECT_EQ(run(nop_cpuid), 8u);
+    EXPECT_EQ(m.get("guest_rip"_f), at + 1);
+}
+
+TEST_F(Events, MonitorTrapComesBeforeTheSingleStepTrap) {
+    m.enable("monitor_trap_flag"_vmx);
+    m.add("guest_rflags"_f, rflags_bits::tf);
+    EXPECT_EQ(run({0x90, 0x90}), 37u);
+    EXPECT_EQ(m.get("guest_rip"_f), at + 1);
+    EXPECT_EQ(m.get("guest_pending_debug_exceptions"_f), 0x4000u);
+    m.disable("monitor_trap_flag"_vmx);
+    m.set("exception_bitmap"_f, 2);
+    EXPECT_EQ(m.resume(), 0u);
+    EXPECT_EQ(m.get("guest_rip"_f), at + 1);
+    EXPECT_EQ(m.qualification(), 0x4000u);
+}
+
+TEST_F(Events, TrapHeldByMovSsIsSavedAndComesBack) {
+    m.add("guest_rflags"_f, rflags_bits::tf);
+    m.set("exception_bitmap"_f, 2);
+    // mov ss, eax; cpuid: CPUID exits while MOV SS holds the single-step trap back
+    m.cpu.reg(Gpr::rax) = 0x10;
+    EXPECT_EQ(run({0x8E, 0xD0, 0x0F, 0xA2}), 10u);
+    EXPECT_EQ(m.get("guest_interruptibility_state"_f), u64{mov_ss});
+    EXPECT_EQ(m.get("guest_pending_debug_exceptions"_f), 0x4000u);
+    m.write(at + 2, {0x90, 0x90});
+    EXPECT_EQ(m.resume(), 0u);
+    EXPECT_EQ(m.get("exit_interruption_information"_f), 0x80000301u);
+    EXPECT_EQ(m.get("guest_rip"_f), at + 3);
+}
+
+TEST_F(Events, HltInjectingAnEventOpensTheWindowAtTheHandler) {
+    virtual_nmis();
+    m.enable("nmi_window_exiting"_vmx);
+    m.set("guest_activity_state"_f, 1);
+    inject(0x80000301);
+    EXPECT_EQ(run(nop_cpuid), 8u);
+    EXPECT_EQ(m.get("guest_rip"_f), TestMachine::stops + 16);
+    EXPECT_EQ(m.get("guest_activity_state"_f), 0u);
+}
+
+TEST_F(Events, TimerComesAfterTheSingleStepTrap) {
+    m.enable("activate_vmx_preemption_timer"_vmx);
+    m.set("vmx_preemption_timer_value"_f, 0);
+    m.set("guest_pending_debug_exceptions"_f, 0x4000);
+    EXPECT_EQ(run(nop_cpuid), 52u);
+    EXPECT_EQ(m.get("guest_rip"_f), TestMachine::stops + 16) << "the trap was delivered first";
 }
 
 TEST_F(Events, AbortsShutTheProcessorDown) {
