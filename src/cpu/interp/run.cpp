@@ -120,7 +120,7 @@ void Cpu::step_one() {
     const Outcome outcome = body(*this, in);
     const bool retired = outcome != Outcome::fault && outcome != Outcome::vm_exit;
     if (retired) budget -= 1;
-    if (outcome == Outcome::again || outcome == Outcome::fault) rflags |= resume;
+    if (outcome == Outcome::again || (outcome == Outcome::fault && !access_exited)) rflags |= resume;
     finish_instruction(in, outcome);
     if (outcome == Outcome::next || outcome == Outcome::branch || outcome == Outcome::again ||
         outcome == Outcome::halt) {
@@ -160,12 +160,15 @@ void Cpu::walk_block(const Block& b, i64 limit) {
 
 Stop Cpu::run() {
     for (;;) {
-        if (attention) {
+        if (attention || stop_requested) {
             if (stop_requested) {
                 stop_requested = false;
                 return Stop::requested;
             }
-            recognise_events(*this);
+            // The next event may be due before the first instruction of the handler of this one. Bounded, since an
+            // interrupt source that is never quieted could go on for ever.
+            for (unsigned n = 0; n < 16 && recognise_events(*this); ++n) {}
+            if (stop_requested) continue;
         }
         if (shut_down) return Stop::shutdown;
         if (activity != Activity::active) return Stop::halted;
