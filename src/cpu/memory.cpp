@@ -248,6 +248,7 @@ bool Cpu::translate_fetch(u64 linear, Translation& t) {
         return false;
     }
     if (!t.apic_access || !non_root) [[likely]] return true;
+    access_length = 0;  // the instruction is not known yet
     const Decision d =
         hooks->apic_access(linear & page_offset, Access::execute, Width::byte, 0, t.guest_page + (linear & page_offset));
     if (d.kind != Decision::Kind::exited) return true;
