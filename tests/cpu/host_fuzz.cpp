@@ -82,6 +82,7 @@ HostFuzz::Result HostFuzz::run_emulated(const FuzzCase& c) {
     cpu.memory_fault = {};
     Result r;
     const Outcome outcome = machine_->execute(c.decoded);
+    if (spoil != nullptr) spoil(cpu);
     if (outcome == Outcome::fault) {
         const Fault f = cpu.pending_fault;
         r.event.vector = static_cast<int>(f.vector());
@@ -108,6 +109,12 @@ std::string HostFuzz::compare(const FuzzCase& c, Result& host, Result& emulated)
     const UserState &h = host.state, &e = emulated.state;
     // The host's kernel is mapped where the emulated machine has nothing.
     if (host.event.vector == 14 && (host.event.address >> 63)) host.event.error_code &= ~1u;
+    const std::string_view name = c.decoded.row->mnemonic;
+    const bool page_fault = host.event.vector == 14;
+    // SDM "MASKMOVDQU": which faults a masked-out byte causes, and in which order, depends on the implementation.
+    if (page_fault && name.find("MASKMOV") != std::string_view::npos && !name.starts_with("VMASKMOVP") &&
+        !name.starts_with("VPMASKMOV"))
+        return {};
     if (!(host.event == emulated.event)) return "event";
     const unsigned registers = size_ == CodeSize::bits64 ? 16 : 8;
     const u64 mask = size_ == CodeSize::bits64 ? ~0ull : 0xFFFFFFFF;

@@ -20,6 +20,9 @@ public:
     std::string check_row(const InsnRow& row, u64 seed, unsigned count);
     const Isa& isa() const { return machine_->isa; }
 
+    /// Changes the emulated result; the test of this test.
+    void (*spoil)(Cpu&) = nullptr;
+
     struct Tally {
         u64 cases = 0, faults = 0, rejected = 0;
     };

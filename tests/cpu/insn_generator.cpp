@@ -25,8 +25,11 @@ bool is_branch(const InsnRow& r) {
 bool has(const InsnRow& r, Where w) {
     return std::any_of(r.operands.op.begin(), r.operands.op.end(), [&](const Operand& o) { return o.where == w; });
 }
+bool has_type(const InsnRow& r, Type t) {
+    return std::any_of(r.operands.op.begin(), r.operands.op.end(), [&](const Operand& o) { return o.type == t; });
+}
 bool scalar_of_32(const InsnRow& r) {
-    return std::any_of(r.operands.op.begin(), r.operands.op.end(), [](const Operand& o) { return o.type == Type::s32; });
+    return has_type(r, Type::s32);
 }
 
 }  // namespace
@@ -72,7 +75,7 @@ void InsnGenerator::fill_registers(const InsnRow& row, Random& random, FuzzCase&
     constexpr u64 changeable = rflags_bits::arithmetic;
     s.rflags = rflags_bits::fixed1 | rflags_bits::if_ | (random.next() & changeable);
     if ((row.flags.read & 64) && random.chance(40)) s.rflags |= rflags_bits::df;
-    out.vector = row.domain != Domain::general;
+    out.vector = row.domain != Domain::general || has_type(row, Type::fx);
     if (!out.vector) return;
     VectorImage& v = s.vector;
     v = VectorImage{};
@@ -137,8 +140,12 @@ void InsnGenerator::fill_memory(const InsnRow& row, Random& random, FuzzCase& ou
         }
         std::memcpy(&out.memory[i], &v, 8);
     }
-    if (!x87) return;
     u8* at = &out.memory[FuzzCase::before_operand];
+    if (has_type(row, Type::fx) && random.chance(95)) {  // MXCSR without reserved bits
+        const u32 mxcsr = static_cast<u32>(random.next()) & 0xFFFF;
+        std::memcpy(at + 24, &mxcsr, 4);
+    }
+    if (!x87) return;
     for (const Operand& o : row.operands.op) {
         if (o.type == Type::t80) {
             u16 top;
@@ -273,6 +280,8 @@ bool InsnGenerator::aim(const InsnRow& row, Random& random, FuzzCase& out) const
     if (!d.mem()) return true;
     if (d.rip_relative) return put_disp(wanted - (HostCpu::insn + d.len), disp_at, 4);
     if (has(row, Where::vsib_index)) {
+        const u64 middle = offset_in_segment(HostCpu::data + 0x1000, d);
+        if (d.base < 0 && !put_disp(middle, disp_at, 4)) return false;
         aim_vsib(random, out);
         return true;
     }
@@ -436,6 +445,10 @@ void InsnGenerator::make_comparisons_equal(const InsnRow& row, FuzzCase& out) co
 bool InsnGenerator::make(const InsnRow& row, Random& random, FuzzCase& out) const {
     out = FuzzCase{};
     if (!encode(row, random, out)) return false;
+    // The host's FS base is its thread's data, far away: only a 64-bit register reaches the sandbox from there.
+    const bool fs = size_ == CodeSize::bits64 && out.decoded.seg == static_cast<u8>(Seg::fs);
+    if (fs && (out.decoded.asz == 1 || (out.decoded.mem() && (out.decoded.base < 0 || out.decoded.base == out.decoded.index))))
+        return false;
     fill_registers(row, random, out);
     out.operand = pick_address(row, random);
     fill_memory(row, random, out);

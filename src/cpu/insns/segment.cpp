@@ -270,16 +270,13 @@ Outcome arpl(Cpu& cpu, const Insn& in) {
         cpu.set_reg<u16>(in.rm, v);
         return Outcome::next;
     }
-    Rmw<u16> m;
-    if (!cpu.begin_rmw(in, m)) return cpu.failed();
-    const u16 flags = cpu.flags;
+    // Reads first: the fault of a page that is not there says read. Written only when it changes.
     u16 v;
-    std::memcpy(&v, m.p, sizeof v);
-    set_zf(cpu, adjust(v));
-    std::memcpy(m.p, &v, sizeof v);
-    if (cpu.end_rmw(m)) return Outcome::next;
-    cpu.flags = flags;
-    return cpu.failed();
+    if (!cpu.load(in, v)) return cpu.failed();
+    const bool lower = adjust(v);
+    if (lower && !cpu.store(in, v)) return cpu.failed();
+    set_zf(cpu, lower);
+    return Outcome::next;
 }
 
 constexpr u32 system = traits::not_user_fuzzed;

@@ -164,6 +164,9 @@ Outcome fxsave(Cpu& cpu, const Insn& in) {
     u64 linear = 0;
     if (!cpu.operand(in, xsave_legacy_size, Access::write, linear)) return cpu.failed();
     if (linear & 15) return cpu.gp0();
+    // Processors look at the far end first; nothing is stored when a page is missing.
+    if (!cpu.probe_write(in.seg(), linear + xsave_legacy_size - 1, 1) || !cpu.probe_write(in.seg(), linear, 1))
+        return cpu.failed();
     cpu.running = &in;
     Area area(cpu, in.seg(), linear);
     if (!write_x87(cpu, area, in.osz() == 3) || !write_mxcsr(cpu, area)) return cpu.failed();
@@ -177,6 +180,8 @@ Outcome fxrstor(Cpu& cpu, const Insn& in) {
     u64 linear = 0;
     if (!cpu.operand(in, xsave_legacy_size, Access::read, linear)) return cpu.failed();
     if (linear & 15) return cpu.gp0();
+    if (!cpu.probe_read(in.seg(), linear + xsave_legacy_size - 1, 1) || !cpu.probe_read(in.seg(), linear, 1))
+        return cpu.failed();
     cpu.running = &in;
     Area area(cpu, in.seg(), linear);
     LoadedState s;
