@@ -110,8 +110,11 @@ TEST(Bzimage, RefusesWithNameAndRemedy) {
     EXPECT_THAT(problem_of(with(0x201, u8(0))), HasSubstr("impossible length"));
     EXPECT_THAT(problem_of(with(0x1F1, u8(200))), HasSubstr("ends before the kernel's code"));
     EXPECT_THAT(problem_of(with(0x260, u32(0x7000'0000))), HasSubstr("raise memory.size"));
-    EXPECT_THAT(problem_of(with(0x258, ~u64(0))),
-                testing::Not(HasSubstr("x")));  // relocatable: goes elsewhere
+    EXPECT_THAT(problem_of(with(0x1F4, u32(0x500'0000))),
+                AllOf(HasSubstr("images/kernel"), HasSubstr("before the kernel's code does")));
+    // A relocatable kernel below its preferred address moves itself there.
+    EXPECT_THAT(problem_of(with(0x258, 64 * MiB - 0x8'0000)), HasSubstr("raise memory.size"));
+    EXPECT_THAT(problem_of(with(0x258, ~u64(0))), HasSubstr("raise memory.size"));
     BootRequest request = with(0x234, u8(0));
     poke<u64>(request.kernel.bytes, 0x258, ~0ull - 100);
     EXPECT_THAT(problem_of(request), HasSubstr("raise memory.size"));

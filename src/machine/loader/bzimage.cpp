@@ -19,6 +19,7 @@ enum Field : u64 {
     ext_ramdisk_image = 0x0C0,
     e820_entries = 0x1E8,
     setup_sects = 0x1F1,
+    syssize = 0x1F4,
     boot_flag = 0x1FE,
     jump = 0x200,
     header = 0x202,
@@ -59,8 +60,9 @@ struct Kernel {
     u64 payload_at = 0, payload_size = 0;
 };
 
-/// A place for `room` bytes: the preferred one, or for a relocatable kernel the highest aligned one that
-/// fits.
+/// A place for `room` bytes: the preferred one, or for a relocatable kernel the highest aligned one above it
+/// that fits. Below the preferred address it would move itself there before it runs (boot protocol,
+/// "pref_address"), so that memory must be RAM in any case.
 Result<u64> choose_load_address(const Image& image, const GuestMemory& memory, u64 room) {
     const Bytes b = image.bytes;
     const u64 preferred = *read_at<u64>(b, pref_address), end = low_ram_end(memory.size());
@@ -71,7 +73,7 @@ Result<u64> choose_load_address(const Image& image, const GuestMemory& memory, u
     const bool aligned = alignment >= page && (alignment & (alignment - 1)) == 0;
     if (*read_at<u8>(b, relocatable_kernel) != 0 && aligned && room < end) {
         const u64 low = (end - room) & ~(alignment - 1);
-        if (low >= 0x10'0000 && is_ram(map, low, room))
+        if (low >= std::max<u64>(preferred, 0x10'0000) && is_ram(map, low, room))
             return low;
     }
     return Error{fmt::format("{}: the kernel needs {} MiB at {:#x}, which is not RAM; raise memory.size",
@@ -106,6 +108,11 @@ Result<Kernel> parse(const Image& image, const GuestMemory& memory) {
     const u64 code_at = (sectors + 1) * 512;
     if (code_at >= b.size() || b.size() - code_at <= entry64_offset)
         return refuse("the file ends before the kernel's code; fetch it again");
+    constexpr u64 paragraph = 16;
+    const u64 code_size = *read_at<u32>(b, syssize) * paragraph;
+    if (b.size() - code_at < code_size)
+        return refuse(fmt::format("the file ends {} bytes before the kernel's code does; fetch it again",
+                                  code_size - (b.size() - code_at)));
     k.code = b.subspan(code_at);
     k.room = std::max<u64>(*read_at<u32>(b, init_size), (k.code.size() + page - 1) & ~(page - 1));
     k.initrd_max = *read_at<u32>(b, initrd_addr_max);
