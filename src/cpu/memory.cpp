@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory accesses that missed the first-level TLB: checks, translation of every page before any byte moves, devices.
+// Memory accesses that missed the first-level TLB: checks, translation of every page before any byte moves,
+// devices.
 #include <algorithm>
 #include <cstring>
 
@@ -20,8 +21,9 @@ Width widest(unsigned left) {
 void charge_walks(Cpu& cpu, const WalkCounters& before) {
     const WalkCounters& now = cpu.mmu.counters;
     if (now.references == before.references && now.ept_references == before.ept_references) return;
-    const u64 cycles = (now.references - before.references) * cpu.costs[CostEvent::page_walk_reference] +
-                       (now.ept_references - before.ept_references) * cpu.costs[CostEvent::ept_walk_reference];
+    const u64 cycles =
+        (now.references - before.references) * cpu.costs[CostEvent::page_walk_reference] +
+        (now.ept_references - before.ept_references) * cpu.costs[CostEvent::ept_walk_reference];
     if (cycles != 0) cpu.charge_cycles(cycles);
 }
 
@@ -67,7 +69,8 @@ public:
         }
         if (intent == Intent::explicit_access) cpu_.mmu.set_ac(cpu_.rflags & rflags_bits::ac);
         count_ = 0;
-        const unsigned first = static_cast<unsigned>(std::min<u64>(size, page_bytes - (linear & page_offset)));
+        const unsigned first =
+            static_cast<unsigned>(std::min<u64>(size, page_bytes - (linear & page_offset)));
         if (!add(s, linear, first, access, privilege, intent)) return false;
         if (first == size) return true;
         const u64 second = linear + first;
@@ -78,7 +81,8 @@ public:
         u8* out = static_cast<u8*>(to);
         for (unsigned i = 0; i < count_; ++i) {
             const Piece& p = piece_[i];
-            if (p.where.host != nullptr && !p.where.apic_access) std::memcpy(out, p.where.host + p.offset, p.size);
+            if (p.where.host != nullptr && !p.where.apic_access)
+                std::memcpy(out, p.where.host + p.offset, p.size);
             else if (!load_device(p, out)) return false;
             out += p.size;
         }
@@ -123,7 +127,8 @@ private:
         const WalkCounters before = cpu_.mmu.counters;
         const bool ok = cpu_.mmu.translate_data(Linear(linear), access, privilege, intent, p.where, fault);
         charge_walks(cpu_, before);
-        if (!ok) [[unlikely]] return translation_failed(cpu_, s, fault);
+        if (!ok) [[unlikely]]
+            return translation_failed(cpu_, s, fault);
         const bool device = p.where.host == nullptr || p.where.apic_access;
         if (device && cpu_.block != nullptr && intent == Intent::explicit_access && !cpu_.vectoring.active)
             [[unlikely]] {
@@ -192,7 +197,8 @@ bool Cpu::load_slow(unsigned s, u64 linear, void* v, unsigned size) {
     SlowAccess a(*this);
     if (!a.prepare(s, linear, size, Access::read, privilege(*this), Intent::explicit_access) || !a.load(v))
         return false;
-    if (dr7 & dr7_bits::enables) [[unlikely]] note_data_access(*this, linear, size, Access::read);
+    if (dr7 & dr7_bits::enables) [[unlikely]]
+        note_data_access(*this, linear, size, Access::read);
     return true;
 }
 
@@ -200,7 +206,8 @@ bool Cpu::store_slow(unsigned s, u64 linear, const void* v, unsigned size) {
     SlowAccess a(*this);
     if (!a.prepare(s, linear, size, Access::write, privilege(*this), Intent::explicit_access) || !a.store(v))
         return false;
-    if (dr7 & dr7_bits::enables) [[unlikely]] note_data_access(*this, linear, size, Access::write);
+    if (dr7 & dr7_bits::enables) [[unlikely]]
+        note_data_access(*this, linear, size, Access::write);
     return true;
 }
 
@@ -224,7 +231,8 @@ bool Cpu::system_access(u64 linear, void* data, unsigned size, Access access) {
         return true;
     }
     SlowAccess a(*this);
-    if (!a.prepare(seg_none, linear, size, access, Privilege::supervisor, Intent::implicit_access)) return false;
+    if (!a.prepare(seg_none, linear, size, access, Privilege::supervisor, Intent::implicit_access))
+        return false;
     return access == Access::write ? a.store(data) : a.load(data);
 }
 
@@ -247,10 +255,11 @@ bool Cpu::translate_fetch(u64 linear, Translation& t) {
         fetch_failed(fault);
         return false;
     }
-    if (!t.apic_access || !non_root) [[likely]] return true;
+    if (!t.apic_access || !non_root) [[likely]]
+        return true;
     access_length = 0;  // the instruction is not known yet
-    const Decision d =
-        hooks->apic_access(linear & page_offset, Access::execute, Width::byte, 0, t.guest_page + (linear & page_offset));
+    const Decision d = hooks->apic_access(linear & page_offset, Access::execute, Width::byte, 0,
+                                          t.guest_page + (linear & page_offset));
     if (d.kind != Decision::Kind::exited) return true;
     access_exited = true;
     return false;
@@ -267,7 +276,8 @@ u8* Cpu::bulk(u64 linear, u64 size, Access access) {
     WalkFault fault;
     const WalkCounters before = mmu.counters;
     mmu.set_ac(rflags & rflags_bits::ac);
-    const bool ok = mmu.translate_data(Linear(linear), access, privilege(*this), Intent::explicit_access, t, fault);
+    const bool ok =
+        mmu.translate_data(Linear(linear), access, privilege(*this), Intent::explicit_access, t, fault);
     charge_walks(*this, before);
     if (!ok || t.host == nullptr || t.apic_access) return nullptr;
     const u64 offset = linear & page_offset;

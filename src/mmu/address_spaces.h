@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who a cached translation belongs to: VPID, PCID and EPTP, folded into small numbers that are never used twice.
+// Who a cached translation belongs to: VPID, PCID and EPTP, folded into small numbers that are never used
+// twice.
 #pragma once
 #include <array>
 
@@ -8,8 +9,9 @@
 
 namespace droste {
 
-/// Translations carry the number of their space, or their realm's when they are global. Giving a space a new number
-/// forgets all its translations at once. A realm is {VPID, EPTP, paging mode}; a space is a PCID within one.
+/// Translations carry the number of their space, or their realm's when they are global. Giving a space a new
+/// number forgets all its translations at once. A realm is {VPID, EPTP, paging mode}; a space is a PCID
+/// within one.
 class AddressSpaces {
 public:
     static constexpr unsigned realm_count = 16, space_count = 64;

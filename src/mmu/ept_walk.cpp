@@ -17,7 +17,8 @@ bool fail(WalkFault& fault, WalkFault::Kind kind, u64 guest_physical, u64 qualif
     return false;
 }
 
-/// SDM "Accessed and Dirty Flags for EPT" and "Page-Modification Logging". False: the log is full, nothing changed.
+/// SDM "Accessed and Dirty Flags for EPT" and "Page-Modification Logging". False: the log is full, nothing
+/// changed.
 bool set_flags(const WalkParts& parts, WalkPath& path, u64 guest_physical, bool write) {
     bool needed = false;
     for (unsigned i = 0; i < path.depth; ++i) needed |= !(path.step[i].entry & ept_entry::accessed);

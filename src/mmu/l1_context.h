@@ -117,7 +117,8 @@ struct L1Context {
         for (unsigned c = 0; c < data_classes; ++c)
             data_filled_[c].each([&](unsigned i) {
                 u64& tag = data[c].write_tag[i];
-                if (tag != TlbClass::no_tag && ((0 - tag) << 12) + data[c].addend[i] == reinterpret_cast<u64>(host))
+                if (tag != TlbClass::no_tag &&
+                    ((0 - tag) << 12) + data[c].addend[i] == reinterpret_cast<u64>(host))
                     tag = TlbClass::no_tag;
             });
     }

@@ -12,7 +12,7 @@ namespace droste {
 struct CachedTranslation {
     u64 machine_page = 0;
     u64 guest_page = 0;
-    u8 attributes = 0;   ///< page_attribute
+    u8 attributes = 0;  ///< page_attribute
     u8 key = 0;
     u8 ept_rights = 7;   ///< read, write, execute
     u8 page_shift = 12;  ///< size of the linear page that it is a piece of
@@ -21,14 +21,16 @@ struct CachedTranslation {
     bool global = false;
 };
 
-/// The first level is a subset of this one: who removes an entry here calls the owner back, so that the first level's
-/// size, classes and suppressed tags can never be seen by a guest.
+/// The first level is a subset of this one: who removes an entry here calls the owner back, so that the first
+/// level's size, classes and suppressed tags can never be seen by a guest.
 class L2Tlb {
 public:
     static constexpr unsigned ways = 4, sets = 1024, size = ways * sets;
 
     /// Tag of a page in an address space. 45 bits of page number: linear addresses are canonical.
-    static u64 tag(u64 linear, u32 space_tag) { return ((linear >> 12) & vpn_mask) | (u64(space_tag) << vpn_bits); }
+    static u64 tag(u64 linear, u32 space_tag) {
+        return ((linear >> 12) & vpn_mask) | (u64(space_tag) << vpn_bits);
+    }
     /// Page address in a tag.
     static u64 page_of(u64 tag) { return sign_extend((tag & vpn_mask) << 12, vpn_bits + 12); }
     static u32 space_of(u64 tag) { return static_cast<u32>(tag >> vpn_bits); }
@@ -45,8 +47,8 @@ public:
         return nullptr;
     }
     /// Inserts; `removed(page, entry)` is called for the entry that makes room.
-    template <class Removed>
-    CachedTranslation* insert(u64 linear, unsigned realm, u32 space_tag, const CachedTranslation& e, Removed&& removed) {
+    template <class Removed> CachedTranslation* insert(u64 linear, unsigned realm, u32 space_tag,
+                                                       const CachedTranslation& e, Removed&& removed) {
         const unsigned set = set_of(linear, realm), first = set * ways;
         unsigned i = first;
         while (i < first + ways && tags_[i] != 0) ++i;
@@ -74,7 +76,8 @@ public:
     void remove_page(u64 linear, unsigned realm, Matches&& matches, Removed&& removed) {
         const unsigned first = set_of(linear, realm) * ways;
         for (unsigned i = first; i < first + ways; ++i)
-            if (tags_[i] != 0 && (tags_[i] & vpn_mask) == ((linear >> 12) & vpn_mask) && matches(space_of(tags_[i])))
+            if (tags_[i] != 0 && (tags_[i] & vpn_mask) == ((linear >> 12) & vpn_mask) &&
+                matches(space_of(tags_[i])))
                 drop(i, removed);
         if (!large_near(linear)) return;
         for (unsigned i = 0; i < size; ++i) {
@@ -96,8 +99,8 @@ private:
         tags_[i] = 0;
         removed(page_of(t), entries_[i]);
     }
-    /// Counts entries that are pieces of large pages by a hash of the page, so that INVLPG of a 4-KByte page seldom
-    /// has to look at all entries.
+    /// Counts entries that are pieces of large pages by a hash of the page, so that INVLPG of a 4-KByte page
+    /// seldom has to look at all entries.
     static unsigned large_hash(u64 linear, unsigned shift) {
         const u64 n = (linear & ((vpn_mask << 12) | 0xFFF)) >> shift;
         return static_cast<unsigned>((n * 0x9E3779B97F4A7C15ull) >> 40) % large_counters;

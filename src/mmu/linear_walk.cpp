@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The walk of a guest's paging structures, through EPT when that is on, with its faults and accessed and dirty flags.
+// The walk of a guest's paging structures, through EPT when that is on, with its faults and accessed and
+// dirty flags.
 //
 //   CR3 --> guest entry --> guest entry --> ... --> guest page      each arrow is a guest-physical address,
 //        |               |               |       |                  and with EPT each is translated by
@@ -53,8 +54,8 @@ struct LinearWalk {
         return true;
     }
 
-    /// Sets the accessed flag in every entry used, and for a write the dirty flag in the one that maps the page.
-    /// With EPT these are writes; they fault before any flag changes further down.
+    /// Sets the accessed flag in every entry used, and for a write the dirty flag in the one that maps the
+    /// page. With EPT these are writes; they fault before any flag changes further down.
     template <class Entry> bool set_flags(WalkPath& path) const {
         for (unsigned i = 0; i < path.depth; ++i) {
             WalkPath::Step& s = path.step[i];
@@ -72,7 +73,8 @@ struct LinearWalk {
     template <class Format> bool run(const Format& format, u64 root, LinearMapping& out) const {
         const PagingControls& c = parts.controls;
         // With EPT's accessed and dirty flags, accesses to guest paging structures count as writes.
-        const u8 table_access = effective() && bit(c.eptp, 6) ? ept_entry::read | ept_entry::write : ept_entry::read;
+        const u8 table_access =
+            effective() && bit(c.eptp, 6) ? ept_entry::read | ept_entry::write : ept_entry::read;
         const auto locate = [&](u64 at, u64& machine) {
             machine = at;
             return !c.ept || entry_address(at, table_access, machine);
@@ -85,13 +87,15 @@ struct LinearWalk {
         }
         if (end == WalkEnd::unreachable) return false;
         if (end == WalkEnd::not_present) return page_fault(0);
-        if (end == WalkEnd::malformed) return page_fault(page_fault_bits::present | page_fault_bits::reserved);
+        if (end == WalkEnd::malformed)
+            return page_fault(page_fault_bits::present | page_fault_bits::reserved);
 
         out.guest_page = path.piece(linear);
         out.page_shift = path.page_shift;
-        out.attributes = static_cast<u8>((path.all & page_entry::user ? page_attribute::user : 0) |
-                                         (path.all & page_entry::writable ? page_attribute::writable : 0) |
-                                         (path.any & page_entry::execute_disable ? page_attribute::execute_disable : 0));
+        out.attributes =
+            static_cast<u8>((path.all & page_entry::user ? page_attribute::user : 0) |
+                            (path.all & page_entry::writable ? page_attribute::writable : 0) |
+                            (path.any & page_entry::execute_disable ? page_attribute::execute_disable : 0));
         out.key = page_entry::key(path.leaf().entry);
         out.global = c.pge && (path.leaf().entry & page_entry::global);
         if (effective()) {

@@ -13,20 +13,20 @@ enum class PagingMode : u8 { none, bits32, pae, level4, level5 };
 struct PagingControls {
     PagingMode mode = PagingMode::none;
     bool wp{}, nxe{}, smep{}, smap{}, pge{}, pse{}, pke{}, pks{}, page1gb{};
-    bool ac{};                       ///< EFLAGS.AC: explicit supervisor accesses to user pages pass SMAP (Mmu::set_ac)
+    bool ac{};  ///< EFLAGS.AC: explicit supervisor accesses to user pages pass SMAP (Mmu::set_ac)
     u8 maxphyaddr = 46;
     u64 cr3{};
     std::array<u64, 4> pdpte{};
     u32 pkru{}, pkrs{};
-    u16 pcid{};                      ///< 0 unless CR4.PCIDE
-    u16 vpid{};                      ///< 0 in root operation or without "enable VPID"
+    u16 pcid{};  ///< 0 unless CR4.PCIDE
+    u16 vpid{};  ///< 0 in root operation or without "enable VPID"
     // second level
     bool ept{};
-    bool ept_execute_only{};         ///< capability: R=0 X=1 is legal
-    bool ept_1gb{};                  ///< capability: 1-GByte pages
-    bool ept_advanced_exit_info{};   ///< capability: qualification bits 11:9 tell of the linear address
-    u64 eptp{};                      ///< bits 5:3 walk length - 1, 6 A/D flags, 51:12 table
-    u64 apic_access_page = ~0ull;    ///< machine-physical page given special treatment, or ~0
+    bool ept_execute_only{};        ///< capability: R=0 X=1 is legal
+    bool ept_1gb{};                 ///< capability: 1-GByte pages
+    bool ept_advanced_exit_info{};  ///< capability: qualification bits 11:9 tell of the linear address
+    u64 eptp{};                     ///< bits 5:3 walk length - 1, 6 A/D flags, 51:12 table
+    u64 apic_access_page = ~0ull;   ///< machine-physical page given special treatment, or ~0
 };
 
 enum class Privilege : u8 { supervisor, user };
@@ -34,13 +34,21 @@ enum class Privilege : u8 { supervisor, user };
 enum class Intent : u8 { explicit_access, implicit_access };
 
 namespace page_fault_bits {
-inline constexpr u32 present = 1, write = 2, user = 4, reserved = 8, fetch = 16, protection_key = 32, shadow_stack = 64;
+inline constexpr u32 present = 1, write = 2, user = 4, reserved = 8, fetch = 16, protection_key = 32,
+                     shadow_stack = 64;
 }
 
 /// Why a translation failed.
 struct WalkFault {
-    enum class Kind : u8 { none, page_fault, ept_violation, ept_misconfiguration, pml_full, non_canonical } kind = Kind::none;
-    u32 error_code{};        ///< page_fault: the #PF error code
+    enum class Kind : u8 {
+        none,
+        page_fault,
+        ept_violation,
+        ept_misconfiguration,
+        pml_full,
+        non_canonical
+    } kind = Kind::none;
+    u32 error_code{};  ///< page_fault: the #PF error code
     Linear linear{};
     GuestPhys guest_phys{};  ///< the EPT kinds
     u64 qualification{};     ///< EPT violation: exit qualification without the NMI-unblocking bit 12

@@ -30,7 +30,8 @@ inline constexpr unsigned combinations = 8;
 inline constexpr std::array<u8, 8> ept_rights = [] {
     std::array<u8, 8> r{};
     for (unsigned i = 0; i < 8; ++i)
-        r[i] = static_cast<u8>((i & 1 ? right::reads : 0) | (i & 2 ? right::writes : 0) | (i & 4 ? right::fetches : 0));
+        r[i] = static_cast<u8>((i & 1 ? right::reads : 0) | (i & 2 ? right::writes : 0) |
+                               (i & 4 ? right::fetches : 0));
     return r;
 }();
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RAM in lazily populated host memory, accesses that fall on RAM or the bus, and the reporting of code writes.
+// RAM in lazily populated host memory, accesses that fall on RAM or the bus, and the reporting of code
+// writes.
 #include "mmu/physical_memory.h"
 
 #include <algorithm>
@@ -24,9 +25,7 @@ u8* reserve(u64 size) {
     return static_cast<u8*>(p);
 }
 
-bool all_zero(const u8* page) {
-    return page[0] == 0 && std::memcmp(page, page + 1, page_bytes - 1) == 0;
-}
+bool all_zero(const u8* page) { return page[0] == 0 && std::memcmp(page, page + 1, page_bytes - 1) == 0; }
 
 /// Widest natural access that starts at `a` and stays within `left` bytes.
 Width natural_width(u64 a, u64 left) {
@@ -121,7 +120,8 @@ void PhysicalMemory::write_block(u64 a, const void* from, u64 size) {
 
 void PhysicalMemory::code_hit(u64 a, u64 size, u64 lines) {
     const unsigned first = static_cast<unsigned>((a & (page_bytes - 1)) / 64);
-    const unsigned last = static_cast<unsigned>(std::min((a & (page_bytes - 1)) + size - 1, page_bytes - 1) / 64);
+    const unsigned last =
+        static_cast<unsigned>(std::min((a & (page_bytes - 1)) + size - 1, page_bytes - 1) / 64);
     const u64 written = (~0ull >> (63 - (last - first))) << first;
     if (size != 0 && (lines & written) != 0 && watcher_ != nullptr)
         watcher_->code_overwritten(a / page_bytes, lines & written);

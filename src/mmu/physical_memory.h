@@ -23,7 +23,8 @@ public:
 class PhysicalMemory {
 public:
     static constexpr u64 hole_start = 0xC000'0000;  ///< RAM beyond this continues at 4 GiB
-    static constexpr u64 vga_hole_start = 0xA'0000, vga_hole_size = 0x2'0000;  ///< no RAM: a display's, or empty
+    static constexpr u64 vga_hole_start = 0xA'0000,
+                         vga_hole_size = 0x2'0000;  ///< no RAM: a display's, or empty
     /// @param ram_bytes multiple of 4 KiB. Throws std::bad_alloc when the host has no such address range.
     PhysicalMemory(u64 ram_bytes, MemoryBus& mmio);
     ~PhysicalMemory();
@@ -37,7 +38,8 @@ public:
         const u64 high = a - (1ull << 32);
         return high < high_bytes_ ? high_ + high : nullptr;
     }
-    /// Accesses by page walks, VMX structures, loaders and DMA: RAM or bus; any alignment; code writes are seen.
+    /// Accesses by page walks, VMX structures, loaders and DMA: RAM or bus; any alignment; code writes are
+    /// seen.
     u64 read(u64 a, Width w) const;
     void write(u64 a, Width w, u64 value);
     u64 read64(u64 a) const { return read_as<u64>(a); }
@@ -48,8 +50,8 @@ public:
     void write_block(u64 a, const void* from, u64 size);
     MemoryBus& mmio() const { return mmio_; }
 
-    /// Decoded-code tracking. A frame with code gets no write tags in any TLB. Frames of devices (ROM) are not
-    /// tracked: their bytes do not change by stores.
+    /// Decoded-code tracking. A frame with code gets no write tags in any TLB. Frames of devices (ROM) are
+    /// not tracked: their bytes do not change by stores.
     bool has_code(u64 a) const { return code_granules(a) != 0; }
     u64 code_granules(u64 a) const { return host(a) == nullptr ? 0 : code_[frame_index(a)]; }
     void add_code(u64 a, u64 granules) {
@@ -62,7 +64,8 @@ public:
     /// To be called before `size` bytes at `a` (within one page, RAM) are changed through host().
     void about_to_write(u64 a, u64 size) {
         const u64 lines = code_[frame_index(a)];
-        if (lines != 0) [[unlikely]] code_hit(a, size, lines);
+        if (lines != 0) [[unlikely]]
+            code_hit(a, size, lines);
     }
     /// Number of the frame among all frames of RAM. `a` must be RAM.
     u64 frame_index(u64 a) const { return a < low_bytes_ ? a >> 12 : (a - (1ull << 32) + low_bytes_) >> 12; }

@@ -7,8 +7,9 @@
 //                                       |           |
 //                                   1-GByte page  2- or 4-MByte page       (entries with the page-size bit)
 //
-// A Format says how wide entries and indices are, which entries map a page, and which are malformed. At each level
-// the entry's address goes through `locate`: EPT for the tables of a guest, the identity for EPT's own tables.
+// A Format says how wide entries and indices are, which entries map a page, and which are malformed. At each
+// level the entry's address goes through `locate`: EPT for the tables of a guest, the identity for EPT's own
+// tables.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -34,7 +35,8 @@ constexpr u8 key(u64 entry) { return static_cast<u8>(bits(entry, 62, 59)); }
 
 /// Bits of EPT entries.
 namespace ept_entry {
-inline constexpr u64 read = 1, write = 2, execute = 4, rights = 7, page_size = 0x80, accessed = 0x100, dirty = 0x200;
+inline constexpr u64 read = 1, write = 2, execute = 4, rights = 7, page_size = 0x80, accessed = 0x100,
+                     dirty = 0x200;
 constexpr unsigned memory_type(u64 entry) { return static_cast<unsigned>(bits(entry, 5, 3)); }
 }  // namespace ept_entry
 
@@ -45,9 +47,12 @@ struct Table32 {
     unsigned levels = 2;
     bool pse;
     unsigned maxphyaddr;
-    explicit Table32(const PagingControls& c) : pse(c.pse), maxphyaddr(std::min<unsigned>(c.maxphyaddr, 40)) {}
+    explicit Table32(const PagingControls& c)
+        : pse(c.pse), maxphyaddr(std::min<unsigned>(c.maxphyaddr, 40)) {}
     static bool present(u64 entry) { return entry & page_entry::present; }
-    bool maps_page(unsigned level, u64 entry) const { return level == 2 && pse && (entry & page_entry::page_size); }
+    bool maps_page(unsigned level, u64 entry) const {
+        return level == 2 && pse && (entry & page_entry::page_size);
+    }
     /// PSE-36: bits 20:13 of a PDE that maps a page are bits 39:32 of the address, as far as MAXPHYADDR goes.
     bool malformed(unsigned level, bool leaf, u64 entry) const {
         return level == 2 && leaf && (bits(entry, 21, 13) >> (maxphyaddr - 32)) != 0;
@@ -73,7 +78,9 @@ struct TablePae {
         return (entry & reserved) || (level == 2 && leaf && bits(entry, 20, 13) != 0);
     }
     static u64 table(u64 entry) { return entry & address_field; }
-    static u64 page(unsigned level, u64 entry) { return level == 1 ? table(entry) : entry & 0x000F'FFFF'FFE0'0000; }
+    static u64 page(unsigned level, u64 entry) {
+        return level == 1 ? table(entry) : entry & 0x000F'FFFF'FFE0'0000;
+    }
 };
 
 /// SDM "4-Level Paging and 5-Level Paging".
@@ -143,11 +150,11 @@ struct WalkPath {
         u64 entry;
     };
     std::array<Step, most_levels> step;
-    unsigned depth = 0;   ///< entries read
-    u64 all = ~0ull;      ///< AND of the entries: what every level permits
-    u64 any = 0;          ///< OR of the entries: what some level forbids
-    u8 page_shift = 0;    ///< of the page found
-    u64 page = 0;         ///< address of the whole page found
+    unsigned depth = 0;  ///< entries read
+    u64 all = ~0ull;     ///< AND of the entries: what every level permits
+    u64 any = 0;         ///< OR of the entries: what some level forbids
+    u8 page_shift = 0;   ///< of the page found
+    u64 page = 0;        ///< address of the whole page found
     const Step& leaf() const { return step[depth - 1]; }
     /// Address of the 4-KByte piece of the page that holds `a`.
     u64 piece(u64 a) const { return page | (a & ((1ull << page_shift) - 1) & ~0xFFFull); }
@@ -163,9 +170,9 @@ template <class Entry> void write_entry(PhysicalMemory& memory, u64 machine, u64
 }
 
 /// Walks from the table at `root`. `locate(at, machine)` translates an entry's address, or refuses.
-template <class Format, class Locate>
-WalkEnd descend(const Format& format, u64 root, u64 address, const PhysicalMemory& memory, Locate&& locate,
-                WalkPath& path) {
+template <class Format, class Locate> WalkEnd descend(const Format& format, u64 root, u64 address,
+                                                      const PhysicalMemory& memory, Locate&& locate,
+                                                      WalkPath& path) {
     using Entry = typename Format::Entry;
     static_assert(sizeof(Entry) << Format::index_bits == 4096, "a table is one page");
     u64 table = root;

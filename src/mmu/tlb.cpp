@@ -137,7 +137,8 @@ u32 Mmu::Caches::number_of(u64 eptp) {
     return id;
 }
 
-bool Mmu::translate_data(Linear a, Access access, Privilege p, Intent intent, Translation& out, WalkFault& fault) {
+bool Mmu::translate_data(Linear a, Access access, Privilege p, Intent intent, Translation& out,
+                         WalkFault& fault) {
     const bool write = access == Access::write;
     u8 needed;
     if (p == Privilege::user) needed = write ? right::user_write : right::user_read;
@@ -179,15 +180,16 @@ bool Mmu::translate(u64 linear, u8 needed, Access access, Translation& out, Walk
     } else {
         e = k.l2.find(linear, space.realm, space.tag, global_tag);
         if (e == nullptr || !(k.rights(*e) & needed)) {
-            // SDM "Operations that Invalidate TLBs and Paging-Structure Caches": a page fault or EPT violation
-            // removes what is cached for its address; a walk that succeeds replaces it.
+            // SDM "Operations that Invalidate TLBs and Paging-Structure Caches": a page fault or EPT
+            // violation removes what is cached for its address; a walk that succeeds replaces it.
             if (e != nullptr) k.l2.remove_exact(linear, space.realm, space.tag, global_tag, k.follow());
-            const WalkParts parts{memory_, c,        context.permissions, dirty_log_,
-                                  counters, k.tables, k.ept_id,            WalkEffects::architectural};
+            const WalkParts parts{memory_,  c,        context.permissions,       dirty_log_, counters,
+                                  k.tables, k.ept_id, WalkEffects::architectural};
             LinearMapping m;
             if (!linear_walk(parts, linear, needed, m, fault)) return false;
             EptMapping second{m.guest_page, ept_entry::rights, true};
-            if (c.ept && !ept_walk(parts, m.guest_page | (linear & 0xFFF), ept_access(access), second, fault)) {
+            if (c.ept &&
+                !ept_walk(parts, m.guest_page | (linear & 0xFFF), ept_access(access), second, fault)) {
                 fault.linear = Linear(linear);
                 if (fault.kind == WalkFault::Kind::ept_violation) fault.qualification |= linear_bits(c, m);
                 return false;
@@ -229,8 +231,8 @@ bool Mmu::translate_guest_physical(GuestPhys a, Access access, u64& machine, Wal
     machine = a.value;
     if (!controls_.ept) return true;
     Caches& k = *caches_;
-    const WalkParts parts{memory_, controls_, k.now().permissions, dirty_log_,
-                          counters, k.tables,  k.ept_id,            WalkEffects::architectural};
+    const WalkParts parts{memory_,  controls_, k.now().permissions,       dirty_log_, counters,
+                          k.tables, k.ept_id,  WalkEffects::architectural};
     EptMapping m;
     if (!ept_walk(parts, a.value, ept_access(access), m, fault)) return false;
     machine = m.machine_page | (a.value & 0xFFF);
@@ -240,8 +242,8 @@ bool Mmu::translate_guest_physical(GuestPhys a, Access access, u64& machine, Wal
 bool Mmu::peek(Linear a, u64& machine) const {
     Caches& k = *caches_;
     WalkCounters unused;
-    const WalkParts parts{memory_, controls_, k.now().permissions, nullptr,
-                          unused,  k.tables,  k.ept_id,            WalkEffects::none};
+    const WalkParts parts{memory_,  controls_, k.now().permissions, nullptr, unused,
+                          k.tables, k.ept_id,  WalkEffects::none};
     LinearMapping m;
     WalkFault fault;
     if (!linear_walk(parts, a.value, 0, m, fault)) return false;

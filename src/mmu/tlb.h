@@ -10,8 +10,9 @@
 
 namespace droste {
 
-/// First level for one class of accesses. A tag is -(linear >> 12), so that adding the page number of the access's
-/// LAST byte gives 0 on a hit: an access that crosses a page misses by itself. Host address = linear + addend.
+/// First level for one class of accesses. A tag is -(linear >> 12), so that adding the page number of the
+/// access's LAST byte gives 0 on a hit: an access that crosses a page misses by itself. Host address = linear
+/// + addend.
 struct TlbClass {
     static constexpr unsigned size = 1024;
     static constexpr u64 no_tag = 1ull << 62;  ///< matches no page number
@@ -32,9 +33,15 @@ struct FetchTlb {
 };
 
 /// Classes of data accesses with the same permissions.
-enum class DataClass : u8 { user, supervisor, supervisor_ac, none /* always misses: watchpoints, alignment checks */ };
+enum class DataClass : u8 {
+    user,
+    supervisor,
+    supervisor_ac,
+    none /* always misses: watchpoints, alignment checks */
+};
 
-/// Statistics that the timing model and the accounts read. Page-walk references: memory reads of paging structures.
+/// Statistics that the timing model and the accounts read. Page-walk references: memory reads of paging
+/// structures.
 struct WalkCounters {
     u64 walks{}, references{}, ept_references{};
 };
@@ -46,36 +53,40 @@ public:
     Mmu(const Mmu&) = delete;
     Mmu& operator=(const Mmu&) = delete;
 
-    /// Adopts new controls (CR0, CR3, CR4, EFER, PKRU, VPID, EPTP ... changed). Keeps what the tags still allow:
-    /// call the flush functions for what the architecture invalidates. What data() and fetch() return may change.
+    /// Adopts new controls (CR0, CR3, CR4, EFER, PKRU, VPID, EPTP ... changed). Keeps what the tags still
+    /// allow: call the flush functions for what the architecture invalidates. What data() and fetch() return
+    /// may change.
     void set_controls(const PagingControls& controls);
     /// EFLAGS.AC alone, before explicit supervisor accesses.
     void set_ac(bool ac) { controls_.ac = ac; }
     const PagingControls& controls() const { return controls_; }
     void set_dirty_log(DirtyLog* log) { dirty_log_ = log; }
 
-    /// First-level tables for the engines' inline probes. Several whole sets are kept, one for each recent address
-    /// space and setting of the controls, so that VM transitions and CR3 switches need no refill.
+    /// First-level tables for the engines' inline probes. Several whole sets are kept, one for each recent
+    /// address space and setting of the controls, so that VM transitions and CR3 switches need no refill.
     TlbClass& data(DataClass c) { return *data_[static_cast<unsigned>(c)]; }
     FetchTlb& fetch(Privilege p) { return *fetch_[static_cast<unsigned>(p)]; }
 
-    /// Translates through the second level or a walk, sets A/D flags, fills the first level. A cached translation
-    /// that forbids the access is walked again, so that permissions may grow without an invalidation.
-    /// `access` read or write; for a read-modify-write pass write (SDM: needs both permissions).
+    /// Translates through the second level or a walk, sets A/D flags, fills the first level. A cached
+    /// translation that forbids the access is walked again, so that permissions may grow without an
+    /// invalidation. `access` read or write; for a read-modify-write pass write (SDM: needs both
+    /// permissions).
     /// @return false: `fault` tells why.
-    bool translate_data(Linear a, Access access, Privilege p, Intent intent, Translation& out, WalkFault& fault);
+    bool translate_data(Linear a, Access access, Privilege p, Intent intent, Translation& out,
+                        WalkFault& fault);
     bool translate_fetch(Linear a, Privilege p, Translation& out, WalkFault& fault);
-    /// Guest-physical (EPT) translation alone, for PDPTE loads, posted-interrupt and VMX structures of a guest.
+    /// Guest-physical (EPT) translation alone, for PDPTE loads, posted-interrupt and VMX structures of a
+    /// guest.
     bool translate_guest_physical(GuestPhys a, Access access, u64& machine, WalkFault& fault);
     /// Side-effect-free translation (no A/D, no TLB), for debuggers, the level tracker and logs.
     bool peek(Linear a, u64& machine) const;
 
     // Invalidations, by the SDM's names ("Caching Translation Information").
-    void flush_all();                                     ///< everything, all VPIDs and EPTPs
-    void flush_current(bool keep_global);                 ///< MOV CR3 / CR4 changes: current VPID (and PCID if keep_global)
-    void flush_pcid(u16 pcid);                            ///< current VPID, non-global of one PCID (INVPCID 1, MOV CR3)
-    void invlpg(Linear a);                                ///< current VPID, current PCID and globals
-    void invpcid_address(u16 pcid, Linear a);             ///< INVPCID type 0
+    void flush_all();                      ///< everything, all VPIDs and EPTPs
+    void flush_current(bool keep_global);  ///< MOV CR3 / CR4 changes: current VPID (and PCID if keep_global)
+    void flush_pcid(u16 pcid);             ///< current VPID, non-global of one PCID (INVPCID 1, MOV CR3)
+    void invlpg(Linear a);                 ///< current VPID, current PCID and globals
+    void invpcid_address(u16 pcid, Linear a);  ///< INVPCID type 0
     void invvpid_address(u16 vpid, Linear a);
     void invvpid_single(u16 vpid, bool keep_global);
     void invvpid_all();

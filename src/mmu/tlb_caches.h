@@ -37,7 +37,11 @@ struct Mmu::Caches {
     std::vector<u64> write_tagged;  ///< by frame: some first-level table may hold a write tag
 
     /// Numbers of EPTPs for `tables`.
-    struct EptId { u64 eptp = ~0ull; u32 id = 0; u64 last_use = 0; };
+    struct EptId {
+        u64 eptp = ~0ull;
+        u32 id = 0;
+        u64 last_use = 0;
+    };
     std::array<EptId, 16> ept_ids;
     u32 next_ept_id = 1;
     u32 ept_id = 0;  ///< of the present EPTP
@@ -58,7 +62,7 @@ struct Mmu::Caches {
         return [this](u64 page, const CachedTranslation& e) { removed(page, e); };
     }
     void renew_space(unsigned i);
-    void renew_realm(unsigned i);     ///< its spaces and its global translations
+    void renew_realm(unsigned i);  ///< its spaces and its global translations
     void clear_everything();
     /// One page: of one PCID or all, with or without the global translations.
     void remove_page(u64 linear, u16 vpid, std::optional<u16> pcid, bool globals);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Invalidation: SDM "Caching Translation Information", "INVPCID", "INVVPID" and "INVEPT", each removing what it must.
+// Invalidation: SDM "Caching Translation Information", "INVPCID", "INVVPID" and "INVEPT", each removing what
+// it must.
 #include "mmu/table_walk.h"
 #include "mmu/tlb.h"
 #include "mmu/tlb_caches.h"

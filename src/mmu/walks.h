@@ -13,8 +13,8 @@ struct WalkCounters;
 
 /// Bits of the exit qualification for EPT violations.
 namespace ept_qualification {
-inline constexpr u64 read = 1, write = 2, fetch = 4, linear_valid = 0x80, of_linear = 0x100, user_linear = 0x200,
-                     writable_linear = 0x400, execute_disable_linear = 0x800;
+inline constexpr u64 read = 1, write = 2, fetch = 4, linear_valid = 0x80, of_linear = 0x100,
+                     user_linear = 0x200, writable_linear = 0x400, execute_disable_linear = 0x800;
 inline constexpr unsigned permissions_shift = 3;
 }  // namespace ept_qualification
 
@@ -25,8 +25,8 @@ struct EptMapping {
     bool dirty = true;  ///< a write needs no dirty flag to be set
 };
 
-/// Where a guest's paging structures lie: the translations that walks use most. Guest-physical mappings: only INVEPT
-/// and a new EPTP forget them (SDM "Information That May Be Cached").
+/// Where a guest's paging structures lie: the translations that walks use most. Guest-physical mappings: only
+/// INVEPT and a new EPTP forget them (SDM "Information That May Be Cached").
 class GuestPhysCache {
 public:
     bool find(u32 ept_id, u64 page, u8 access, u64& machine_page) const {
@@ -70,18 +70,19 @@ struct WalkParts {
     WalkEffects effects;
 };
 
-/// Translates a guest-physical address. `access`: ept_entry::read, write, execute needed, which are also bits 2:0 of
-/// the qualification. On failure `fault` lacks the linear address and the qualification's bits that tell of it.
+/// Translates a guest-physical address. `access`: ept_entry::read, write, execute needed, which are also bits
+/// 2:0 of the qualification. On failure `fault` lacks the linear address and the qualification's bits that
+/// tell of it.
 bool ept_walk(const WalkParts& parts, u64 guest_physical, u8 access, EptMapping& out, WalkFault& fault);
 
 /// A linear page, as the guest's own paging structures give it.
 struct LinearMapping {
     u64 guest_page = 0;
-    u8 attributes = 0;   ///< page_attribute
+    u8 attributes = 0;  ///< page_attribute
     u8 key = 0;
     u8 page_shift = 12;  ///< size of the page that maps it
     bool global = false;
-    bool dirty = true;   ///< a write needs no dirty flag to be set
+    bool dirty = true;  ///< a write needs no dirty flag to be set
 };
 
 /// Translates a linear address and sets accessed and dirty flags. `needed`: the right that the access takes.

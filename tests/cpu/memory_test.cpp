@@ -200,11 +200,14 @@ TEST_F(DeviceTest, NaturalWidths) {
     u64 eight = 0;
     std::array<u8, 16> sixteen{};
     std::array<u8, 10> ten{};
-    EXPECT_TRUE(m.cpu.load(ds, linear + 1, one) && m.cpu.load(ds, linear + 2, two) && m.cpu.load(ds, linear + 3, four));
-    EXPECT_TRUE(m.cpu.load(ds, linear, eight) && m.cpu.load(ds, linear, sixteen) && m.cpu.load(ds, linear, ten));
+    EXPECT_TRUE(m.cpu.load(ds, linear + 1, one) && m.cpu.load(ds, linear + 2, two) &&
+                m.cpu.load(ds, linear + 3, four));
+    EXPECT_TRUE(m.cpu.load(ds, linear, eight) && m.cpu.load(ds, linear, sixteen) &&
+                m.cpu.load(ds, linear, ten));
     using C = Probe::Call;
-    EXPECT_THAT(probe.calls, testing::ElementsAre(C{'r', 1, 1, 0}, C{'r', 2, 2, 0}, C{'r', 4, 3, 0}, C{'r', 8, 0, 0},
-                                                  C{'r', 8, 0, 0}, C{'r', 8, 8, 0}, C{'r', 8, 0, 0}, C{'r', 2, 8, 0}));
+    EXPECT_THAT(probe.calls,
+                testing::ElementsAre(C{'r', 1, 1, 0}, C{'r', 2, 2, 0}, C{'r', 4, 3, 0}, C{'r', 8, 0, 0},
+                                     C{'r', 8, 0, 0}, C{'r', 8, 8, 0}, C{'r', 8, 0, 0}, C{'r', 2, 8, 0}));
     EXPECT_EQ(eight, 0x8877'6655'4433'2211u);
     EXPECT_EQ(two, 0x4433u);
     probe.calls.clear();
@@ -229,13 +232,14 @@ TEST_F(DeviceTest, AcrossThePageIntoMemory) {
     EXPECT_EQ(probe.calls.back(), (Probe::Call{'w', 2, 0xFFE, 0x0304}));
 }
 
-// In the middle of a block a device sees the exact time: each instruction before it is one tick, and it happens once.
+// In the middle of a block a device sees the exact time: each instruction before it is one tick, and it
+// happens once.
 TEST_F(DeviceTest, TimeIsExactInTheMiddleOfABlock) {
     m.cpu.reg(Gpr::rbx) = linear;
     const Time start = m.cpu.now();
     // inc eax x3; mov ecx,[rbx]; inc eax; mov [rbx+8],eax; add dword [rbx+16],eax; inc eax
-    ASSERT_EQ(m.run({0xFF, 0xC0, 0xFF, 0xC0, 0xFF, 0xC0, 0x8B, 0x0B, 0xFF, 0xC0, 0x89, 0x43, 0x08, 0x01, 0x43, 0x10,
-                     0xFF, 0xC0}),
+    ASSERT_EQ(m.run({0xFF, 0xC0, 0xFF, 0xC0, 0xFF, 0xC0, 0x8B, 0x0B, 0xFF, 0xC0, 0x89, 0x43, 0x08, 0x01, 0x43,
+                     0x10, 0xFF, 0xC0}),
               Stop::halted);
     using C = Probe::Call;
     ASSERT_EQ(probe.calls.size(), 4u);
@@ -370,8 +374,8 @@ struct SegmentCase {
 };
 
 TEST(MemoryProtected, SegmentChecks) {
-    constexpr u32 data_ro = 0x91, data_rw = 0x93, down = 0x97, down_big = 0x4097, code_x = 0x99, code_r = 0x9B,
-                  unusable = 0x10093;
+    constexpr u32 data_ro = 0x91, data_rw = 0x93, down = 0x97, down_big = 0x4097, code_x = 0x99,
+                  code_r = 0x9B, unusable = 0x10093;
     const SegmentCase cases[] = {
         {"inside", data_rw, 0xFFF, 0xFFC, 4, true, true},
         {"last byte", data_rw, 0xFFF, 0xFFF, 1, true, true},
@@ -393,7 +397,8 @@ TEST(MemoryProtected, SegmentChecks) {
     for (const SegmentCase& c : cases) {
         TestMachine m(Mode::protected32);
         for (const unsigned s : {ds, ss, fs}) {
-            m.cpu.seg[s] = Segment{.selector = 0x10, .limit = c.limit, .access = c.access, .base = 0xFFFF'F000};
+            m.cpu.seg[s] =
+                Segment{.selector = 0x10, .limit = c.limit, .access = c.access, .base = 0xFFFF'F000};
             m.cpu.context_changed();
             for (const Access access : {Access::read, Access::write}) {
                 u64 linear = 0;
@@ -405,7 +410,8 @@ TEST(MemoryProtected, SegmentChecks) {
                     continue;
                 }
                 const bool type_fault = (c.access & 8) || (access == Access::write && !(c.access & 2));
-                EXPECT_EQ(m.cpu.pending_fault, Fault::of(s == ss && !type_fault ? Vector::ss : Vector::gp, 0)) << c.name;
+                EXPECT_EQ(m.cpu.pending_fault, Fault::of(s == ss && !type_fault ? Vector::ss : Vector::gp, 0))
+                    << c.name;
             }
         }
     }

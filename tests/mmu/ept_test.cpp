@@ -23,7 +23,7 @@ struct Log : DirtyLog {
 
 struct EptTest : testing::Test, Rig {
     Tables ept{memory, frames, Format::ept4};
-    u64 page = frames.take();      // machine address of the guest's page
+    u64 page = frames.take();  // machine address of the guest's page
     u64 guest_page() const { return page - offset; }
     static constexpr u64 linear = 0x40'0000;
 
@@ -127,7 +127,8 @@ TEST_F(EptTest, EveryPageSizeAndFiveLevels) {
     EXPECT_EQ(f.qualification, 2u);  // no linear address: bits 7 and 8 are clear
 }
 
-// SDM Table "Exit Qualification for EPT Violations": bits 2:0 what was tried, 5:3 what all levels permit, 7 and 8.
+// SDM Table "Exit Qualification for EPT Violations": bits 2:0 what was tried, 5:3 what all levels permit, 7
+// and 8.
 TEST_F(EptTest, QualificationForTheFinalAddress) {
     map_all();
     use_guest(p | w | u | a | d);
@@ -171,22 +172,26 @@ TEST_F(EptTest, AdvancedExitInformation) {
     }
 }
 
-// SDM "EPT Violations": without EPT's own flags, guest entries are read; setting a guest flag is a read and a write.
+// SDM "EPT Violations": without EPT's own flags, guest entries are read; setting a guest flag is a read and a
+// write.
 TEST_F(EptTest, PagingStructuresWithoutEptFlags) {
     map_all();
     const u64 slot = use_guest();
     use_ept();
     const u64 table_gpa = (slot & ~0xFFFull) - offset, table_slot = ept.slot(table_gpa, 1);
     const u64 machine = slot & ~0xFFFull;
-    struct Row { u64 ept_bits, guest_flags; unsigned kind; bool ok; u64 qualification; };
+    struct Row {
+        u64 ept_bits, guest_flags;
+        unsigned kind;
+        bool ok;
+        u64 qualification;
+    };
     const Row rows[] = {
-        {0, a | d, 1, false, 0x81},           {0, a | d, 2, false, 0x81},
-        {0, a | d, 4, false, 0x81},           {ept_r, 0, 1, false, 0x8B},
-        {ept_r, 0, 2, false, 0x8B},           {ept_r, 0, 4, false, 0x8B},
-        {ept_r, a, 1, true, 0},               {ept_r, a, 2, false, 0x8B},
-        {ept_r, a, 4, true, 0},               {ept_r, a | d, 2, true, 0},
-        {ept_r | ept_x, a, 2, false, 0xAB},   {ept_r | ept_w, 0, 1, true, 0},
-        {ept_r | ept_w, 0, 2, true, 0},       {ept_x, a | d, 1, false, 0xA1},
+        {0, a | d, 1, false, 0x81},     {0, a | d, 2, false, 0x81},         {0, a | d, 4, false, 0x81},
+        {ept_r, 0, 1, false, 0x8B},     {ept_r, 0, 2, false, 0x8B},         {ept_r, 0, 4, false, 0x8B},
+        {ept_r, a, 1, true, 0},         {ept_r, a, 2, false, 0x8B},         {ept_r, a, 4, true, 0},
+        {ept_r, a | d, 2, true, 0},     {ept_r | ept_x, a, 2, false, 0xAB}, {ept_r | ept_w, 0, 1, true, 0},
+        {ept_r | ept_w, 0, 2, true, 0}, {ept_x, a | d, 1, false, 0xA1},
     };
     for (const Row& r : rows) {
         // The levels above have their flags already, and lie in other pages.
@@ -222,7 +227,8 @@ TEST_F(EptTest, PagingStructuresWithEptFlags) {
     ept.put(table_slot, machine | ept_rwx | ept_wb);
     fresh();
     EXPECT_TRUE(read(linear));
-    EXPECT_EQ(ept.get(table_slot) & (ept_a | ept_d), ept_a | ept_d);  // a read of the guest dirties its tables
+    EXPECT_EQ(ept.get(table_slot) & (ept_a | ept_d),
+              ept_a | ept_d);  // a read of the guest dirties its tables
     EXPECT_EQ(ept.get(ept.slot(guest_page(), 1)) & (ept_a | ept_d), ept_a);
 }
 
@@ -230,7 +236,9 @@ TEST_F(EptTest, AccessedAndDirtyFlags) {
     map_all();
     use_ept(eptp_wb4 | eptp_ad);
     const u64 leaf = ept.slot(guest_page(), 1);
-    const auto flags = [&](unsigned level) { return ept.get(ept.slot(guest_page(), level)) & (ept_a | ept_d); };
+    const auto flags = [&](unsigned level) {
+        return ept.get(ept.slot(guest_page(), level)) & (ept_a | ept_d);
+    };
     u64 machine;
     ASSERT_TRUE(mmu.peek(Linear(guest_page()), machine));
     EXPECT_EQ(flags(1), 0u);
@@ -291,7 +299,9 @@ TEST_F(EptTest, Misconfigurations) {
         for (const unsigned maxphyaddr : {39u, 46u})  // the wider of them with 1-GByte pages
             for (unsigned size_level = 1; size_level <= 3; ++size_level) {
                 const u64 where = 0x40'0000'0000ull * size_level;
-                const u64 value = (size_level == 1 ? page : size_level == 2 ? 0x20'0000 : 0) |
+                const u64 value = (size_level == 1   ? page
+                                   : size_level == 2 ? 0x20'0000
+                                                     : 0) |
                                   (size_level > 1 ? ps : 0) | ept_rwx | ept_wb;
                 ept5.map(where, value, size_level);
                 c = {};
@@ -310,7 +320,8 @@ TEST_F(EptTest, Misconfigurations) {
                         mmu.flush_all();
                         u64 m = 0;
                         f = {};
-                        const bool done = mmu.translate_guest_physical(GuestPhys(where), Access::execute, m, f);
+                        const bool done =
+                            mmu.translate_guest_physical(GuestPhys(where), Access::execute, m, f);
                         const bool bad = misconfigured(entry, level, execute_only, page1gb, maxphyaddr);
                         ASSERT_EQ(f.kind == WalkFault::Kind::ept_misconfiguration, bad)
                             << "level " << level << " entry " << std::hex << entry << " ok " << done;
@@ -320,7 +331,8 @@ TEST_F(EptTest, Misconfigurations) {
                         ++found;
                     };
                     for (u64 low = 0; low < 0x100; ++low) {
-                        // PS would end the walk early and is tested at its own level; table bits lead elsewhere.
+                        // PS would end the walk early and is tested at its own level; table bits lead
+                        // elsewhere.
                         if (level > size_level && level <= 3 && (low & 0x80)) continue;
                         if (level == size_level && level > 1 && !(low & 0x80)) continue;
                         check((whole & ~0xFFull) | low);

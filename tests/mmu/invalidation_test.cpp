@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each invalidation removes exactly what it must: observed by translations that stay stale, over all address spaces.
+// Each invalidation removes exactly what it must: observed by translations that stay stale, over all address
+// spaces.
 #include <functional>
 
 #include "paging_rig.h"
@@ -18,8 +19,8 @@ struct Place {
 };
 
 struct InvalidationTest : testing::Test, Rig {
-    static constexpr u64 local_page = 0x40'0000, global_page = 0xFFFF'8000'0000'1000, large_page = 0x4000'0000,
-                         large_piece = large_page + 0x3000;
+    static constexpr u64 local_page = 0x40'0000, global_page = 0xFFFF'8000'0000'1000,
+                         large_page = 0x4000'0000, large_piece = large_page + 0x3000;
     Tables guest{memory, frames, Format::level4};
     std::array<Tables, 2> ept{Tables{memory, frames, Format::ept4}, Tables{memory, frames, Format::ept4}};
     u64 old_page = frames.take(), new_page = frames.take();
@@ -69,48 +70,62 @@ struct InvalidationTest : testing::Test, Rig {
         return all;
     }
     /// Fills everything, edits the tables, runs `op` at {VPID 1, PCID 1, EPT a}, and looks what is still old.
-    void expect(const char* name, const std::function<void()>& op, const std::function<bool(const Place&)>& removed) {
+    void expect(const char* name, const std::function<void()>& op,
+                const std::function<bool(const Place&)>& removed) {
         point_to(false);
         mmu.flush_all();
         for (const Place& x : places()) ASSERT_TRUE(stale(x)) << name;
         point_to(true);
-        for (const Place& x : places()) ASSERT_TRUE(stale(x)) << name << ": the caches are too small for this test";
+        for (const Place& x : places())
+            ASSERT_TRUE(stale(x)) << name << ": the caches are too small for this test";
         go(1, 1, Second::a);
         op();
         for (const Place& x : places())
-            EXPECT_EQ(stale(x), !removed(x))
-                << name << ": VPID " << x.vpid << " PCID " << x.pcid << " EPT " << int(x.second) << " page "
-                << int(x.kind);
+            EXPECT_EQ(stale(x), !removed(x)) << name << ": VPID " << x.vpid << " PCID " << x.pcid << " EPT "
+                                             << int(x.second) << " page " << int(x.kind);
     }
 };
 
 TEST_F(InvalidationTest, EachRemovesWhatItMust) {
     const auto global = [](const Place& x) { return x.kind == Kind::global; };
-    expect("flush_all", [&] { mmu.flush_all(); }, [](const Place&) { return true; });
-    expect("MOV CR3", [&] { mmu.flush_current(true); },
-           [&](const Place& x) { return x.vpid == 1 && x.pcid == 1 && !global(x); });
-    expect("CR4.PGE", [&] { mmu.flush_current(false); }, [&](const Place& x) { return x.vpid == 1; });
-    expect("INVPCID 1", [&] { mmu.flush_pcid(2); },
-           [&](const Place& x) { return x.vpid == 1 && x.pcid == 2 && !global(x); });
+    expect(
+        "flush_all", [&] { mmu.flush_all(); }, [](const Place&) { return true; });
+    expect(
+        "MOV CR3", [&] { mmu.flush_current(true); },
+        [&](const Place& x) { return x.vpid == 1 && x.pcid == 1 && !global(x); });
+    expect(
+        "CR4.PGE", [&] { mmu.flush_current(false); }, [&](const Place& x) { return x.vpid == 1; });
+    expect(
+        "INVPCID 1", [&] { mmu.flush_pcid(2); },
+        [&](const Place& x) { return x.vpid == 1 && x.pcid == 2 && !global(x); });
     for (const Kind k : {Kind::local, Kind::global, Kind::large}) {
         const Linear at(linear_of(k) + 0x123);
-        expect("INVLPG", [&] { mmu.invlpg(at); },
-               [&](const Place& x) { return x.vpid == 1 && x.kind == k && (x.pcid == 1 || global(x)); });
-        expect("INVPCID 0", [&] { mmu.invpcid_address(2, at); },
-               [&](const Place& x) { return x.vpid == 1 && x.kind == k && x.pcid == 2 && !global(x); });
-        expect("INVVPID 0", [&] { mmu.invvpid_address(2, at); },
-               [&](const Place& x) { return x.vpid == 2 && x.kind == k; });
+        expect(
+            "INVLPG", [&] { mmu.invlpg(at); },
+            [&](const Place& x) { return x.vpid == 1 && x.kind == k && (x.pcid == 1 || global(x)); });
+        expect(
+            "INVPCID 0", [&] { mmu.invpcid_address(2, at); },
+            [&](const Place& x) { return x.vpid == 1 && x.kind == k && x.pcid == 2 && !global(x); });
+        expect(
+            "INVVPID 0", [&] { mmu.invvpid_address(2, at); },
+            [&](const Place& x) { return x.vpid == 2 && x.kind == k; });
     }
-    expect("INVVPID 1", [&] { mmu.invvpid_single(2, false); }, [&](const Place& x) { return x.vpid == 2; });
-    expect("INVVPID 3", [&] { mmu.invvpid_single(2, true); },
-           [&](const Place& x) { return x.vpid == 2 && !global(x); });
-    expect("INVVPID 2", [&] { mmu.invvpid_all(); }, [&](const Place& x) { return x.vpid != 0; });
-    expect("INVEPT 1", [&] { mmu.invept_single(ept[0].root | eptp_wb4); },
-           [&](const Place& x) { return x.second == Second::a; });
+    expect(
+        "INVVPID 1", [&] { mmu.invvpid_single(2, false); }, [&](const Place& x) { return x.vpid == 2; });
+    expect(
+        "INVVPID 3", [&] { mmu.invvpid_single(2, true); },
+        [&](const Place& x) { return x.vpid == 2 && !global(x); });
+    expect(
+        "INVVPID 2", [&] { mmu.invvpid_all(); }, [&](const Place& x) { return x.vpid != 0; });
+    expect(
+        "INVEPT 1", [&] { mmu.invept_single(ept[0].root | eptp_wb4); },
+        [&](const Place& x) { return x.second == Second::a; });
     // Bits beside the address of the table do not tell EPTPs apart.
-    expect("INVEPT 1, other bits", [&] { mmu.invept_single(ept[1].root | eptp_ad); },
-           [&](const Place& x) { return x.second == Second::b; });
-    expect("INVEPT 2", [&] { mmu.invept_all(); }, [&](const Place& x) { return x.second != Second::none; });
+    expect(
+        "INVEPT 1, other bits", [&] { mmu.invept_single(ept[1].root | eptp_ad); },
+        [&](const Place& x) { return x.second == Second::b; });
+    expect(
+        "INVEPT 2", [&] { mmu.invept_all(); }, [&](const Place& x) { return x.second != Second::none; });
 }
 
 // An address anywhere in a large page removes every piece of it, and no piece of its neighbour.
@@ -120,7 +135,8 @@ TEST_F(InvalidationTest, LargePagesGoAsAWhole) {
         const u64 size = 1ull << guest.shift(level), first = 0x40'0000'0000;
         guest.map(first, 7 | ps | a | d, level);
         guest.map(first + size, 7 | ps | a | d, level);
-        const std::array<u64, 4> pieces{first + 0x10'0000, first + size - 0x1000, first + size, first + size + 0x5000};
+        const std::array<u64, 4> pieces{first + 0x10'0000, first + size - 0x1000, first + size,
+                                        first + size + 0x5000};
         for (const u64 x : pieces) ASSERT_TRUE(read(x));
         guest.map(first, 0, level);
         guest.map(first + size, 0, level);
@@ -147,7 +163,8 @@ TEST_F(InvalidationTest, PageFaultsInvalidate) {
     EXPECT_EQ(machine_of(local_page), new_page);
 }
 
-// Permissions may be raised without an invalidation; a write that needs the dirty flag looks at the tables again.
+// Permissions may be raised without an invalidation; a write that needs the dirty flag looks at the tables
+// again.
 TEST_F(InvalidationTest, CachedDenialsAreWalkedAgain) {
     go(0, 0, Second::none);
     const u64 slot = guest.map(local_page, old_page | p | a);
@@ -246,9 +263,9 @@ TEST_F(InvalidationTest, TheFirstLevelFollowsReplacement) {
     EXPECT_EQ(machine_of(local_page), new_page);
 }
 
-// The numbers of address spaces run out after half a million flushes. Translations that were cached under a number
-// must not come back when it is given out again. Each page is used once in each round, so that what the first round
-// left is not pushed out meanwhile; `slack` covers the numbers that other rows take.
+// The numbers of address spaces run out after half a million flushes. Translations that were cached under a
+// number must not come back when it is given out again. Each page is used once in each round, so that what
+// the first round left is not pushed out meanwhile; `slack` covers the numbers that other rows take.
 TEST_F(InvalidationTest, NumbersRunOut) {
     constexpr unsigned numbers = 1u << 19, flushes = 30, slack = 12;
     go(0, 0, Second::none);
@@ -257,8 +274,8 @@ TEST_F(InvalidationTest, NumbersRunOut) {
     };
     for (unsigned f2 = 0; f2 < flushes + 2 * slack; ++f2)
         for (unsigned i = 0; i <= 2 * slack; ++i) guest.map(page_of(f2, i), old_page | 7 | a | d);
-    // At flush n the pages (n + shift, shift) are cached; later, at a flush that is `shift` away, all (n, shift) meet
-    // the number that they were cached under.
+    // At flush n the pages (n + shift, shift) are cached; later, at a flush that is `shift` away, all (n,
+    // shift) meet the number that they were cached under.
     for (unsigned n = 0; n < flushes; ++n) {
         mmu.flush_current(true);
         for (unsigned i = 0; i <= 2 * slack; ++i) ASSERT_EQ(machine_of(page_of(n + i, i)), old_page);
@@ -268,7 +285,8 @@ TEST_F(InvalidationTest, NumbersRunOut) {
     for (unsigned n = flushes; n < numbers - slack; ++n) mmu.flush_current(true);
     for (unsigned n = 0; n < flushes + 2 * slack; ++n) {
         mmu.flush_current(true);
-        for (unsigned i = 0; i <= 2 * slack; ++i) ASSERT_EQ(machine_of(page_of(n, i)), new_page) << n << " " << i;
+        for (unsigned i = 0; i <= 2 * slack; ++i)
+            ASSERT_EQ(machine_of(page_of(n, i)), new_page) << n << " " << i;
     }
 }
 

@@ -24,8 +24,8 @@ struct Frames {
     }
 };
 
-/// Paging structures under construction. Addresses in entries lie `offset` below machine addresses (a guest's tables
-/// under an EPT that adds `offset`).
+/// Paging structures under construction. Addresses in entries lie `offset` below machine addresses (a guest's
+/// tables under an EPT that adds `offset`).
 class Tables {
 public:
     Tables(PhysicalMemory& memory, Frames& frames, Format format, u64 offset = 0)
@@ -36,9 +36,12 @@ public:
     }
     unsigned levels() const {
         switch (format_) {
-        case Format::bits32: case Format::pae: return 2;
-        case Format::level4: case Format::ept4: return 4;
-        case Format::level5: case Format::ept5: return 5;
+        case Format::bits32:
+        case Format::pae: return 2;
+        case Format::level4:
+        case Format::ept4: return 4;
+        case Format::level5:
+        case Format::ept5: return 5;
         }
         return 0;
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Access rights against an oracle that transcribes the SDM's lists, over every combination of what they depend on.
+// Access rights against an oracle that transcribes the SDM's lists, over every combination of what they
+// depend on.
 #include "paging_rig.h"
 
 namespace droste::test {
@@ -9,7 +10,9 @@ struct Setting {
     bool wp, smep, smap, nxe, pke, pks, ac;
     u32 ru_ad, ru_wd, rs_ad, rs_wd;
 };
-struct PageBits { bool user, writable, xd; };
+struct PageBits {
+    bool user, writable, xd;
+};
 struct Verdict {
     bool allowed;
     u32 code;
@@ -22,7 +25,8 @@ Verdict oracle(const Setting& s, const PageBits& page, Access access, Privilege 
     const bool user_access = who == Privilege::user;
     const bool is_write = access == Access::write, is_fetch = access == Access::execute;
     if (page.xd && !s.nxe)  // the bit is reserved
-        return {false, 1u | 8u | (is_write ? 2u : 0) | (user_access ? 4u : 0) | (is_fetch && s.smep ? 16u : 0)};
+        return {false,
+                1u | 8u | (is_write ? 2u : 0) | (user_access ? 4u : 0) | (is_fetch && s.smep ? 16u : 0)};
     bool ok;
     if (!user_access) {
         if (access == Access::read) {
@@ -46,10 +50,8 @@ Verdict oracle(const Setting& s, const PageBits& page, Access access, Privilege 
     }
     bool key_violation = false;
     if (!is_fetch) {
-        if (page.user && s.pke)
-            key_violation = s.ru_ad || (is_write && s.ru_wd && (user_access || s.wp));
-        if (!page.user && s.pks)
-            key_violation = s.rs_ad || (is_write && s.rs_wd && (user_access || s.wp));
+        if (page.user && s.pke) key_violation = s.ru_ad || (is_write && s.ru_wd && (user_access || s.wp));
+        if (!page.user && s.pks) key_violation = s.rs_ad || (is_write && s.rs_wd && (user_access || s.wp));
     }
     if (ok && !key_violation) return {true, 0};
     u32 code = 1;
@@ -93,14 +95,15 @@ TEST_F(PermissionTest, EveryCombinationAgreesWithTheOracle) {
     const auto bits_of = [](unsigned i) { return PageBits{(i & 1) != 0, (i & 2) != 0, (i & 4) != 0}; };
     for (unsigned i = 0; i < 8; ++i) {
         const PageBits b = bits_of(i);
-        tables.map(linear_of(i), page | p | a | d | (b.user ? u : 0) | (b.writable ? w : 0) | (b.xd ? xd : 0) |
-                                     (u64(key) << 59));
+        tables.map(linear_of(i), page | p | a | d | (b.user ? u : 0) | (b.writable ? w : 0) |
+                                     (b.xd ? xd : 0) | (u64(key) << 59));
     }
     use(tables, PagingMode::level4);
     unsigned checked = 0;
     for (unsigned n = 0; n < settings; ++n) {
         const Setting s = setting_of(n);
-        c.wp = s.wp, c.smep = s.smep, c.smap = s.smap, c.nxe = s.nxe, c.pke = s.pke, c.pks = s.pks, c.ac = s.ac;
+        c.wp = s.wp, c.smep = s.smep, c.smap = s.smap, c.nxe = s.nxe, c.pke = s.pke, c.pks = s.pks,
+        c.ac = s.ac;
         // The other keys forbid everything that this one permits.
         c.pkru = ~(3u << (2 * key)) | ((s.ru_ad | s.ru_wd << 1) << (2 * key));
         c.pkrs = ~(3u << (2 * key)) | ((s.rs_ad | s.rs_wd << 1) << (2 * key));
@@ -115,13 +118,15 @@ TEST_F(PermissionTest, EveryCombinationAgreesWithTheOracle) {
                         const Verdict v = oracle(s, b, access, who, intent);
                         // Twice: by a walk or an entry that another access left, and by what this one left.
                         for (int again = 0; again < 2; ++again) {
-                            const bool ok = access == Access::execute ? fetch(linear_of(i), who)
-                                                                      : data(linear_of(i), access, who, intent);
+                            const bool ok = access == Access::execute
+                                                ? fetch(linear_of(i), who)
+                                                : data(linear_of(i), access, who, intent);
                             ++checked;
                             if (ok != v.allowed || f.error_code != v.code)
-                                FAIL() << "setting " << n << " page " << i << " access " << int(access) << " who "
-                                       << int(who) << " intent " << int(intent) << ": " << ok << " code "
-                                       << f.error_code << ", expected " << v.allowed << " code " << v.code;
+                                FAIL() << "setting " << n << " page " << i << " access " << int(access)
+                                       << " who " << int(who) << " intent " << int(intent) << ": " << ok
+                                       << " code " << f.error_code << ", expected " << v.allowed << " code "
+                                       << v.code;
                         }
                     }
             // What the first level now grants without asking must be what the oracle grants.
@@ -152,7 +157,8 @@ TEST_F(PermissionTest, EveryCombinationAgreesWithTheOracle) {
     EXPECT_EQ(checked, settings * 8 * 3 * 3 * 2);
 }
 
-// The rights of a translation are those that every level grants; a fetch is forbidden when any level forbids it.
+// The rights of a translation are those that every level grants; a fetch is forbidden when any level forbids
+// it.
 TEST_F(PermissionTest, LevelsCombine) {
     Tables tables(memory, frames, Format::level4);
     const u64 leaf = tables.map(base, frames.take() | 7);

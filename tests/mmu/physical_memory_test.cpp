@@ -18,9 +18,7 @@ struct Recorder : Device {
         calls.emplace_back('r', bytes(width), offset, 0);
         return value >> (8 * (offset % 8));
     }
-    void write(u64 offset, Width width, u64 v) override {
-        calls.emplace_back('w', bytes(width), offset, v);
-    }
+    void write(u64 offset, Width width, u64 v) override { calls.emplace_back('w', bytes(width), offset, v); }
     void visit(Archive&) override {}
 };
 
@@ -64,14 +62,16 @@ TEST(PhysicalMemory, BlocksCrossIntoDevices) {
     u8 out[13] = {};
     m.write32((16 << 20) - 4, 0xAABBCCDD);
     m.read_block((16 << 20) - 4, out, sizeof out);
-    EXPECT_THAT(device.calls, testing::ElementsAre(Recorder::Call('r', 8, 0, 0), Recorder::Call('r', 1, 8, 0)));
+    EXPECT_THAT(device.calls,
+                testing::ElementsAre(Recorder::Call('r', 8, 0, 0), Recorder::Call('r', 1, 8, 0)));
     EXPECT_EQ(out[0], 0xDD);
     EXPECT_EQ(out[4], 0x11);
     EXPECT_EQ(out[11], 0x88);
     device.calls.clear();
     m.write_block((16 << 20) - 4, out, 11);
-    EXPECT_THAT(device.calls, testing::ElementsAre(Recorder::Call('w', 4, 0, 0x4433'2211),
-                                                   Recorder::Call('w', 2, 4, 0x6655), Recorder::Call('w', 1, 6, 0x77)));
+    EXPECT_THAT(device.calls,
+                testing::ElementsAre(Recorder::Call('w', 4, 0, 0x4433'2211),
+                                     Recorder::Call('w', 2, 4, 0x6655), Recorder::Call('w', 1, 6, 0x77)));
     EXPECT_EQ(m.read32((16 << 20) - 4), 0xAABBCCDD);
 }
 

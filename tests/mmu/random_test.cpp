@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random edits of paging structures, each followed by the invalidation that the SDM asks for, and random accesses:
-// the cached answer must be the one of a walk without caches.
+// Random edits of paging structures, each followed by the invalidation that the SDM asks for, and random
+// accesses: the cached answer must be the one of a walk without caches.
 #include <random>
 
 #include "paging_rig.h"
@@ -66,7 +66,8 @@ struct RandomTest : testing::TestWithParam<unsigned>, Rig {
             else guest[space].put(pde, (pick(ram / 0x20'0000) * 0x20'0000) | 7 | ps | (kernel(i) ? g : 0));
             // Global pieces go with the page that maps them, all others by PCID.
             if (e & ps) drop_page(i, linear);
-            else for (u64 n = 0; n < 512; ++n) drop_page(i, (linear & ~0x1F'FFFFull) + n * 0x1000);
+            else
+                for (u64 n = 0; n < 512; ++n) drop_page(i, (linear & ~0x1F'FFFFull) + n * 0x1000);
         } else {
             if (guest[space].get(pde) & ps) return;
             guest[space].map(linear, random_leaf(i));

@@ -79,7 +79,8 @@ TEST_P(ModeTest, AFaultSetsNoFlags) {
     EXPECT_EQ(tables.get(slot), before);
 }
 
-/// SDM's figures "Formats of ... Paging-Structure Entries": the reserved bits of an entry, written out once more.
+/// SDM's figures "Formats of ... Paging-Structure Entries": the reserved bits of an entry, written out once
+/// more.
 u64 reserved_bits(const ModeCase& m, unsigned level, bool leaf, bool nxe, unsigned maxphyaddr) {
     u64 r = 0;
     const auto range = [&r](unsigned high, unsigned low) {
@@ -125,7 +126,8 @@ TEST_P(ModeTest, ReservedBitsFault) {
                 for (unsigned b = 1; b < 8 * tables.entry_size(); ++b) {
                     const u64 one = 1ull << b;
                     if (whole & one) continue;
-                    // Address bits lead elsewhere, and PS ends the walk early: only what is reserved is of interest.
+                    // Address bits lead elsewhere, and PS ends the walk early: only what is reserved is of
+                    // interest.
                     const bool address_bit = b >= 12 && b < maxphyaddr && !(reserved & one);
                     if (address_bit || (b == 7 && !(reserved & one))) continue;
                     tables.put(slot, whole | one);
@@ -172,7 +174,8 @@ TEST_F(WalkTest, WithoutPagingAddressesStay) {
     EXPECT_EQ(mmu.counters.walks, 0u);
 }
 
-// Page sizes that are switched off: PSE is ignored in a PDE without CR4.PSE; PS is reserved where 1-GByte pages are not.
+// Page sizes that are switched off: PSE is ignored in a PDE without CR4.PSE; PS is reserved where 1-GByte
+// pages are not.
 TEST_F(WalkTest, PageSizesThatAreOff) {
     Tables t32(memory, frames, Format::bits32);
     const u64 page = frames.take();
@@ -250,7 +253,8 @@ TEST_F(WalkTest, CountersTellTheReferences) {
     EXPECT_EQ(mmu.counters.references, 6u);
 }
 
-// Tables in a device's range are read over the bus: floating high, entries are reserved garbage. Nothing breaks.
+// Tables in a device's range are read over the bus: floating high, entries are reserved garbage. Nothing
+// breaks.
 TEST_F(WalkTest, TablesOutsideMemory) {
     Tables tables(memory, frames, Format::level4);
     use(tables, PagingMode::level4);
