@@ -51,7 +51,8 @@ Result<MachineConfig> machine_config(const Options& o) {
     c.model.tsc_hz = c.master_hz;
     c.model.crystal_hz = o.number("clock.bus_hz");
     if (o.text("timing.model") == "table") {
-        Result<CostTable> costs = load_cost_table(o.text("timing.table"));
+        Result<CostTable> costs = load_cost_table(
+            o.text("timing.table"), fmt::format("timing.table ({})", o.origin("timing.table")));
         if (!costs)
             return costs.error();
         c.costs = *costs;

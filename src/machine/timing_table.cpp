@@ -70,11 +70,11 @@ Result<CostTable> parse_cost_table(std::string_view text, const std::string& nam
     return costs;
 }
 
-Result<CostTable> load_cost_table(const std::string& table) {
+Result<CostTable> load_cost_table(const std::string& table, std::string_view place) {
     if (table.ends_with(".toml")) {
         std::ifstream file(table, std::ios::binary);
         if (!file)
-            return Error{fmt::format("timing.table: {}: cannot be opened; check the path", table)};
+            return Error{fmt::format("{}: {}: cannot be opened; check the path", place, table)};
         std::ostringstream text;
         text << file.rdbuf();
         return parse_cost_table(text.str(), table);
@@ -85,8 +85,8 @@ Result<CostTable> load_cost_table(const std::string& table) {
             return parse_cost_table(t.toml, fmt::format("configs/timing/{}.toml", t.name));
         known += fmt::format("{}{}", known.empty() ? "" : ", ", t.name);
     }
-    return Error{fmt::format("timing.table: there is no table \"{}\"; choose one of {}, or name a .toml file",
-                             table, known)};
+    return Error{fmt::format("{}: there is no table \"{}\"; choose one of {}, or name a .toml file", place, table,
+                             known)};
 }
 
 }  // namespace droste

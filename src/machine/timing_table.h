@@ -18,7 +18,7 @@ struct ShippedTable {
 std::span<const ShippedTable> shipped_timing_tables();
 
 /// `table`: the name of a shipped table, or a file whose name ends in .toml.
-Result<CostTable> load_cost_table(const std::string& table);
+Result<CostTable> load_cost_table(const std::string& table, std::string_view place = "timing.table");
 /// Every event must have a cost: a missing or unknown one is an error that names file, line and event.
 Result<CostTable> parse_cost_table(std::string_view toml, const std::string& name);
 

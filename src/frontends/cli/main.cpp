@@ -102,13 +102,15 @@ int run_machine(Options& options, const Common& common) {
 struct RunCommand {
     std::string stack;
     std::string depth;
+    CLI::Option* depth_option = nullptr;
     Common common;
 
     void add_to(CLI::App& app) {
         CLI::App& c = *app.add_subcommand("run", "Run a stack that a TOML file describes");
         c.add_option("STACK", stack, "The stack file")->required();
-        c.add_option("--depth", depth, "How many levels deep, 1 to 32; short for --set stack.depth=N")
-            ->type_name("N");
+        depth_option =
+            c.add_option("--depth", depth, "How many levels deep, 1 to 32; short for --set stack.depth=N")
+                ->type_name("N");
         common.add_to(c);
         c.footer(run_examples);
     }
@@ -116,7 +118,7 @@ struct RunCommand {
         Options options;
         if (Status s = options.load_file(stack); !s)
             return fail(s.error());
-        if (!depth.empty())
+        if (depth_option->count() != 0)
             if (Status s = options.set("stack.depth", depth, "--depth"); !s)
                 return fail(s.error());
         return run_machine(options, common);
