@@ -18,9 +18,10 @@ template <Domain domain> bool blocked(const Cpu& cpu) {
 
 constexpr u64 address_mask[4] = {0xFFFF, 0xFFFFFFFF, ~0ull, ~0ull};
 
-/// Linear address of `size` bytes at offset `ea` in the instruction's segment.
-bool linear_at(Cpu& cpu, const Insn& in, u64 ea, unsigned size, Access access, u64& linear) {
-    ea &= address_mask[in.asz()];
+/// Linear address of `size` bytes `element` bytes behind offset `ea` in the instruction's segment. The offset is cut
+/// to the address size, the sum is not: an operand runs on beyond 64 KiB or 4 GiB.
+bool linear_at(Cpu& cpu, const Insn& in, u64 ea, unsigned element, unsigned size, Access access, u64& linear) {
+    ea = (ea & address_mask[in.asz()]) + element;
     if (in.fl & insn_flags::segmented) return cpu.segmented(in.seg(), ea, size, access, linear);
     linear = cpu.ea_base[in.seg()] + ea;
     return true;
@@ -34,7 +35,7 @@ bool store_selected(Cpu& cpu, const Insn& in, u64 ea, const T* from, unsigned n,
     unsigned first = n, last = n;
     for (unsigned i = 0; i < n; ++i) {
         if (!selected(i)) continue;
-        if (!linear_at(cpu, in, ea + i * sizeof(T), sizeof(T), Access::write, linear[i])) return false;
+        if (!linear_at(cpu, in, ea, i * sizeof(T), sizeof(T), Access::write, linear[i])) return false;
         if (first == n) first = i;
         last = i;
     }
@@ -116,7 +117,7 @@ template <class T, unsigned bytes> Outcome vmaskmov_load(Cpu& cpu, const Insn& i
     for (unsigned i = 0; i < bytes / sizeof(T); ++i) {
         if (!sign(mask[i])) continue;
         u64 linear;
-        if (!linear_at(cpu, in, ea + i * sizeof(T), sizeof(T), Access::read, linear) ||
+        if (!linear_at(cpu, in, ea, i * sizeof(T), sizeof(T), Access::read, linear) ||
             !cpu.load(in.seg(), linear, elements<T>(result)[i]))
             return cpu.failed();
     }
@@ -151,7 +152,7 @@ template <class I, class T, unsigned bytes> Outcome gather(Cpu& cpu, const Insn&
         if (m[i] == 0) continue;
         const u64 ea = base + (static_cast<u64>(static_cast<i64>(index[i])) << in.scale());
         u64 linear;
-        if (!linear_at(cpu, in, ea, sizeof(T), Access::read, linear) ||
+        if (!linear_at(cpu, in, ea, 0, sizeof(T), Access::read, linear) ||
             !cpu.load(in.seg(), linear, elements<T>(result)[i]))
             return cpu.failed();
         m[i] = 0;
