@@ -116,11 +116,14 @@ void Cpu::step_one() {
     const u64 resume = rflags & rflags_bits::rf;
     rflags &= ~rflags_bits::rf;
     trap_suppressed = false;
+    const u64 debug_before = pending_debug;
     const u64 next = next_rip(in);
     const Outcome outcome = body(*this, in);
     const bool retired = outcome != Outcome::fault && outcome != Outcome::vm_exit;
     if (retired) budget -= 1;
     if (outcome == Outcome::again || (outcome == Outcome::fault && !access_exited)) rflags |= resume;
+    // Breakpoints of an instruction that did not retire are met again when it is restarted.
+    if (outcome == Outcome::fault && !access_exited) pending_debug = debug_before;
     finish_instruction(in, outcome);
     if (outcome == Outcome::next || outcome == Outcome::branch || outcome == Outcome::again ||
         outcome == Outcome::halt) {
