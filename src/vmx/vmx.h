@@ -14,22 +14,9 @@
 #include "vmx/insns.h"
 #include "vmx/preemption_timer.h"
 #include "vmx/vmcs.h"
+#include "vmx/vmx_errors.h"
 
 namespace droste {
-
-/// Numbers of SDM "VM-Instruction Error Numbers".
-enum class VmxError : u32 {
-    vmcall_in_root = 1, vmclear_address = 2, vmclear_vmxon_pointer = 3, vmlaunch_not_clear = 4,
-    vmresume_not_launched = 5, entry_controls = 7, entry_host_state = 8, vmptrld_address = 9,
-    vmptrld_vmxon_pointer = 10, vmptrld_revision = 11, unsupported_field = 12, read_only_field = 13, vmxon_in_root = 15,
-    entry_blocked_by_mov_ss = 26, invalid_operand = 28,
-};
-
-/// SDM "VMX Aborts": the indicator written to the VMCS region.
-enum class VmxAbort : u32 {
-    none = 0, msr_store = 1, host_pdptes = 2, corrupted_vmcs = 3, msr_load = 4, machine_check = 5,
-    from_32_bit_host = 6,
-};
 
 struct EntryCheck;
 

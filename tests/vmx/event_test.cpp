@@ -204,6 +204,49 @@ TEST_F(Events, IretFaultReportsNmiUnblocking) {
     EXPECT_EQ(m.get("guest_interruptibility_state"_f), 0u);
 }
 
+TEST_F(Events, IretEptViolationReportsNmiUnblocking) {
+    virtual_nmis();
+    m.enable_ept();
+    m.poke<u64>(VmxMachine::ept_tables + 0x2000 + 8 * 16, 0);
+    m.set("guest_interruptibility_state"_f, nmi);
+    m.set("guest_rsp"_f, 32u << 20);
+    EXPECT_EQ(run({0x48, 0xCF}), "ept_violation"_exit->number);
+    EXPECT_EQ(m.qualification() & 0x1000, 0x1000u);
+    EXPECT_EQ(m.get("guest_interruptibility_state"_f), 0u);
+    // another instruction in the same place does not say so
+    m.set("guest_interruptibility_state"_f, nmi);
+    m.set("guest_rsp"_f, 32u << 20);
+    EXPECT_EQ(run({0x5B}), "ept_violation"_exit->number);
+    EXPECT_EQ(m.qualification() & 0x1000, 0u);
+    EXPECT_EQ(m.get("guest_interruptibility_state"_f), u64{nmi});
+}
+
+TEST_F(Events, WithoutVirtualNmisIretLeavesBlocking) {
+    m.enable("nmi_exiting"_vmx);
+    m.set("guest_interruptibility_state"_f, nmi);
+    const u64 sp = VmxMachine::guest_stack - 40;
+    m.set("guest_rsp"_f, sp);
+    const u64 frame[] = {at + 2, 8, 2, VmxMachine::guest_stack, 0x10};
+    for (unsigned i = 0; i < 5; ++i) m.poke<u64>(sp + 8 * i, frame[i]);
+    EXPECT_EQ(run({0x48, 0xCF, 0x0F, 0xA2}), 10u);
+    EXPECT_EQ(m.get("guest_interruptibility_state"_f), u64{nmi});
+    EXPECT_TRUE(m.cpu.interruptibility & nmi) << "and root operation inherits it";
+}
+
+TEST_F(Events, InjectEveryTypeOfSoftwareEvent) {
+    for (const auto& [information, vector] :
+         {std::pair{0x80000603u, 3}, {0x80000604u, 4}, {0x80000501u, 1}, {0x80000480u, 0x80}}) {
+        VmxMachine n;
+        n.start();
+        n.write(at, {0x90, 0x90, 0xF4});
+        n.set("entry_interruption_information"_f, information);
+        n.set("entry_instruction_length"_f, 1);
+        EXPECT_EQ(n.resume(), 0xFFFFu);
+        EXPECT_EQ(n.stopped_at(), vector);
+        EXPECT_EQ(n.peek<u64>(n.cpu.reg(Gpr::rsp)), at + 1);
+    }
+}
+
 TEST_F(Events, InitAndSipi) {
     m.cpu.init();
     EXPECT_EQ(run(spin), 3u);

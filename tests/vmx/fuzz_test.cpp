@@ -2,6 +2,7 @@
 // Random VMCS contents: whatever software puts there, entries succeed or fail by the rules and the emulator survives.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <memory>
 #include <random>
 
@@ -76,9 +77,15 @@ void one_round(VmxMachine& m, Fuzzer& f, bool behind_the_back) {
 
 class VmcsFuzz : public ::testing::TestWithParam<bool> {};
 
+/// DROSTE_FUZZ_ROUNDS asks for more than the quick run of every build.
+unsigned rounds_wanted() {
+    const char* text = std::getenv("DROSTE_FUZZ_ROUNDS");
+    return text != nullptr ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : 400;
+}
+
 TEST_P(VmcsFuzz, Survives) {
     Counts counts;
-    constexpr unsigned rounds = 400;
+    const unsigned rounds = rounds_wanted();
     for (unsigned i = 0; i < rounds; ++i) {
         SCOPED_TRACE(::testing::Message() << "seed " << i);
         Fuzzer f(i);
