@@ -61,6 +61,7 @@ void Cpu::reset() {
     reg(Gpr::rdx) = (u64(model.family) << 8 | u64(model.model & 0xF) << 4 | u64(model.model >> 4) << 16 |
                      model.stepping);
     misc_enable = 1 | (1ull << 11) | (1ull << 12);
+    if (has(Feature::monitor)) misc_enable |= 1 << 18;
     tsc_multiplier = 1ull << 48;
     tsc_offset = 0;
     tsc_offset_host = 0 - now();
@@ -236,6 +237,8 @@ void CpuState::visit(Archive& a) {
     a.field("init_pending", init_pending);
     a.field("monitor_armed", monitor_armed);
     a.field("mwait_wakes_masked", mwait_wakes_masked);
+    a.field("rep_rip", rep_rip);
+    a.field("rep_ticks", rep_ticks);
     a.field("mtrr_fixed", machine_msrs.mtrr_fixed);
     a.field("mtrr_variable", machine_msrs.mtrr_variable);
     a.field("mtrr_def_type", machine_msrs.mtrr_def_type);

@@ -47,6 +47,7 @@ CpuidResult version(const CpuModel& m, const CpuidContext& c) {
     add_features(m, 1, 0, r);
     set_bit(r.ecx, 27, c.cr4 & cr4_bits::osxsave);
     if (!c.apic_enabled) set_bit(r.edx, 9, false);
+    if (!(c.misc_enable & misc_enable_bits::monitor)) set_bit(r.ecx, 3, false);
     set_bit(r.edx, 28, c.logical_processors > 1);
     return r;
 }
@@ -125,7 +126,7 @@ CpuidResult brand(const CpuModel& m, u32 part_number) {
 CpuidResult basic(const CpuModel& m, const CpuidContext& c, u32 leaf, u32 subleaf) {
     CpuidResult r;
     switch (leaf) {
-    case 0: return vendor(max_basic_leaf);
+    case 0: return vendor(c.misc_enable & misc_enable_bits::limit_cpuid ? 2 : max_basic_leaf);
     case 1: return version(m, c);
     // TLB descriptors; FFH: cache information is in leaf 4.
     case 2: return {0x76036301, 0x00F0B5FF, 0, 0x00C30000};
@@ -144,13 +145,17 @@ CpuidResult basic(const CpuModel& m, const CpuidContext& c, u32 leaf, u32 sublea
     }
 }
 
-CpuidResult extended(const CpuModel& m, u32 leaf) {
+CpuidResult extended(const CpuModel& m, const CpuidContext& c, u32 leaf) {
     CpuidResult r;
     switch (leaf) {
     case 0x80000000: return {max_extended_leaf, 0, 0, 0};
     case 0x80000002: case 0x80000003: case 0x80000004: return brand(m, leaf - 0x80000002);
     case 0x80000006: return {0, 0, 1024u << 16 | 6u << 12 | line, 0};
     case 0x80000008: return {m.maxphyaddr | u32{m.linear_bits} << 8, 0, 0, 0};
+    case 0x80000001:
+        add_features(m, leaf, 0, r);
+        if (c.misc_enable & misc_enable_bits::xd_disable) set_bit(r.edx, 20, false);
+        return r;
     default: add_features(m, leaf, 0, r); return r;
     }
 }
@@ -172,7 +177,7 @@ u32 xsave_area_size(u64 mask, bool compacted) {
 }
 
 CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 leaf, u32 subleaf) {
-    if (leaf >= 0x80000000 && leaf <= max_extended_leaf) return extended(model, leaf);
+    if (leaf >= 0x80000000 && leaf <= max_extended_leaf) return extended(model, context, leaf);
     // SDM "CPUID": beyond the last leaf the data of the highest basic leaf are returned.
     return basic(model, context, std::min(leaf, max_basic_leaf), subleaf);
 }

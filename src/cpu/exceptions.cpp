@@ -285,9 +285,9 @@ void exception_effects(Cpu& cpu, Fault f) {
                   (cpu.debug_cause & (dr6_bits::b | dr6_bits::bd | dr6_bits::bs | dr6_bits::bt));
         cpu.dr7 &= ~dr7_bits::gd;
         cpu.debugctl &= ~(debugctl_bits::lbr | debugctl_bits::btf);
-    } else {
-        cpu.pending_debug = 0;  // breakpoints of an instruction that faults are met again when it is restarted
     }
+    // Traps that MOV SS held back are lost when the next instruction faults, general detect included.
+    cpu.pending_debug = 0;
 }
 
 Vectoring as_event(const Cpu& cpu, Fault f) {
@@ -299,11 +299,17 @@ Vectoring as_event(const Cpu& cpu, Fault f) {
             .instruction_length = 0};
 }
 
+/// RF is also set in what is pushed between two iterations of a repeated string instruction.
+u64 flags_between_instructions(const Cpu& cpu) {
+    const bool within_rep = cpu.rip == cpu.rep_rip && cpu.ticks() == cpu.rep_ticks;
+    return within_rep ? cpu.read_rflags() | rflags_bits::rf : cpu.read_rflags();
+}
+
 /// SDM "Masking Instruction Breakpoints" (RF): the image pushed for faults has RF set.
 u64 flags_for_fault(const Cpu& cpu, Fault f) {
     const u64 image = cpu.read_rflags();
     const bool trap_or_breakpoint = f.vector() == Vector::db && !(cpu.debug_cause & dr6_bits::bd);
-    return trap_or_breakpoint ? image : image | rflags_bits::rf;
+    return trap_or_breakpoint ? flags_between_instructions(cpu) : image | rflags_bits::rf;
 }
 
 /// Delivers `v`, and whatever goes wrong meanwhile. True: `v` itself was delivered.
@@ -385,13 +391,15 @@ bool Cpu::deliver_event(const Vectoring& v) {
     if (v.type == event_type::software_interrupt || v.type == event_type::privileged_software_exception ||
         v.type == event_type::software_exception)
         return_rip = rip_after(*this, v.instruction_length);
-    return deliver_all(*this, v, return_rip, read_rflags());
+    const bool interrupt = v.type == event_type::external || v.type == event_type::nmi;
+    return deliver_all(*this, v, return_rip, interrupt ? flags_between_instructions(*this) : read_rflags());
 }
 
 Outcome Cpu::software_interrupt(const Insn& in, u8 vector, u8 type) {
     rip = insn_rip(in);
     const Vectoring v{.active = true, .vector = vector, .type = type, .has_code = false, .code = 0,
                       .instruction_length = in.len};
+    if (type == event_type::privileged_software_exception) pending_debug = 0;  // its #DB stands for a held-back one
     if (non_root && type != event_type::software_interrupt) {
         vectoring = v;
         vectoring.active = false;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cpu/cpuid.h"
 #include "cpu/debug.h"
 #include "cpu/segmentation.h"
 
@@ -123,11 +124,9 @@ bool write_mc(Cpu& cpu, u32 index, u64 value) {
 }
 
 bool write_misc_enable(Cpu& cpu, u32, u64 value) {
-    // Fast strings, thermal control, SpeedStep, MONITOR FSM and xTPR are kept; performance monitoring, BTS and PEBS
-    // availability are read-only; limiting CPUID and disabling XD are not offered.
-    constexpr u64 writable = 1 | 1 << 3 | 1 << 16 | 1 << 18 | 1 << 23;
-    constexpr u64 read_only = 1 << 7 | 1 << 11 | 1 << 12;
+    using namespace misc_enable_bits;
     if (value & ~(writable | read_only)) return false;
+    if ((value & xd_disable) && (cpu.efer & efer_bits::nxe)) value &= ~xd_disable;  // not while it is in use
     cpu.misc_enable = (cpu.misc_enable & ~writable) | (value & writable);
     return true;
 }
@@ -285,6 +284,7 @@ bool valid_pat(u64 value) {
 
 bool write_efer(Cpu& cpu, u64 value) {
     if (value & ~(cpu.model.valid_efer | efer_bits::lma)) return false;
+    if ((value & efer_bits::nxe) && (cpu.misc_enable & misc_enable_bits::xd_disable)) return false;
     const u64 changed = (value ^ cpu.efer) & ~efer_bits::lma;
     if ((changed & efer_bits::lme) && (cpu.cr0 & cr0_bits::pg)) return false;
     cpu.efer = (value & ~efer_bits::lma) | (cpu.efer & efer_bits::lma);

@@ -136,6 +136,7 @@ struct CpuState {
     u64 pending_debug{};               ///< pending debug exceptions, VMCS layout (B0-B3, enabled 12, BS 14)
     bool nmi_pending{}, init_pending{};
     u64 monitor_address{}; bool monitor_armed{};
+    u64 rep_rip{~0ull}, rep_ticks{};   ///< where and when the last unfinished chunk of a REP instruction ended
     bool mwait_wakes_masked{};         ///< MWAIT with ECX[0]: interrupts wake it although RFLAGS.IF is 0
     MachineMsrs machine_msrs{};
     FxArea fx{};

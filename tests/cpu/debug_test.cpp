@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Single-stepping, breakpoints in DR0-DR3, general detect.
 #include "cpu/debug.h"
+
+#include <vector>
+
 #include "system_machine.h"
 
 namespace droste::test {
@@ -138,6 +141,52 @@ TEST(Debug, GeneralDetect) {
     EXPECT_TRUE(m.pushed<u64>(2) & rf);
     EXPECT_EQ(m.cpu.dr6, dr6_bits::fixed1 | dr6_bits::bd);
     EXPECT_FALSE(m.cpu.dr7 & dr7_bits::gd) << "so that the handler can look";
+}
+
+TEST(Debug, TrapsHeldByMovSsAreLostWhenTheNextInstructionFaults) {
+    struct Case { const char* name; std::vector<u8> next; u64 dr6; };
+    const Case cases[] = {{"general detect", {0x0F, 0x21, 0xC0}, dr6_bits::fixed1 | dr6_bits::bd},
+                          {"int1", {0xF1}, dr6_bits::fixed1}};
+    for (const Case& c : cases) {
+        SCOPED_TRACE(c.name);
+        SystemMachine m(Mode::long64);
+        m.install_exception_stops();
+        m.write(TestMachine::stops + 16, {0x90, 0xF4});  // a second #DB would be seen at the NOP
+        m.cpu.reg(Gpr::rax) = TestMachine::data_selector;
+        m.cpu.dr7 |= dr7_bits::gd;
+        m.cpu.write_rflags(tf | fixed1);
+        std::vector<u8> program{0x8E, 0xD0};
+        program.insert(program.end(), c.next.begin(), c.next.end());
+        m.run(program);
+        EXPECT_EQ(m.cpu.rip, TestMachine::stops + 16 + 2);
+        EXPECT_EQ(m.cpu.dr6, c.dr6);
+        EXPECT_EQ(m.cpu.reg(Gpr::rsp), TestMachine::stack_top - 40) << "one frame";
+    }
+}
+
+TEST(Debug, InterruptsBetweenIterationsPushRf) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    m.cpu.reg(Gpr::rdi) = 0x20000;
+    m.cpu.reg(Gpr::rcx) = 0x4000;
+    m.cpu.write_rflags(if_ | fixed1);
+    m.write(code, {0x90, 0xF3, 0xAA, 0xF4});  // nop; rep stosb
+    m.cpu.rip = code;
+    m.run_for(10);
+    ASSERT_EQ(m.cpu.rip, code + 1);
+    ASSERT_LT(m.cpu.reg(Gpr::rcx), 0x4000u);
+    m.interrupts.raise(0x40);
+    m.cpu.set_attention();
+    m.run_for(100);
+    EXPECT_EQ(m.stopped_at(), 0x40);
+    EXPECT_TRUE(m.pushed<u64>(2) & rf);
+    EXPECT_EQ(m.fault_of({0x48, 0xCF}), none);
+    EXPECT_TRUE(m.cpu.rflags & rf);
+    m.cpu.activity = Activity::active;
+    m.run_for(100000);
+    EXPECT_EQ(m.cpu.rip, code + 4);
+    EXPECT_EQ(m.cpu.reg(Gpr::rcx), 0u);
+    EXPECT_FALSE(m.cpu.rflags & rf);
 }
 
 TEST(Debug, Registers) {

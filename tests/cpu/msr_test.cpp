@@ -76,8 +76,8 @@ INSTANTIATE_TEST_SUITE_P(
         WriteCase{"mc0_ctl", 0x400, ~0ull, true}, WriteCase{"mc0_status_zero", 0x401, 0, true},
         WriteCase{"mc0_status", 0x401, 1, false}, WriteCase{"mtrrcap", 0xFE, 0x50A, false},
         WriteCase{"mcg_cap", 0x179, 4, false}, WriteCase{"arch_capabilities", 0x10A, 0, false},
-        WriteCase{"platform_id", 0x17, 0, false}, WriteCase{"misc_enable_limit_cpuid", 0x1A0, 1 << 22, false},
-        WriteCase{"misc_enable_xd_disable", 0x1A0, 1ull << 34, false}),
+        WriteCase{"platform_id", 0x17, 0, false}, WriteCase{"misc_enable_reserved", 0x1A0, 1 << 1, false},
+        WriteCase{"misc_enable_all", 0x1A0, 0xC51809, true}),
     [](const auto& i) { return i.param.name; });
 
 TEST(Msr, UnknownOnesFault) {
@@ -151,6 +151,23 @@ TEST(Msr, MicrocodeRevisionByTheDocumentedSequence) {
     EXPECT_EQ(v, u64(m.model.microcode) << 32);
     EXPECT_EQ(m.write_msr(0x79, 0x1000), none);
     EXPECT_EQ(m.read_msr(0x79, v), gp0);
+}
+
+TEST(Msr, MiscEnableChangesCpuid) {
+    MsrMachine m;
+    const auto cpuid_leaf = [&](u32 leaf) {
+        m.cpu.reg(Gpr::rax) = leaf;
+        m.cpu.reg(Gpr::rcx) = 0;
+        EXPECT_EQ(m.fault_of({0x0F, 0xA2}), none);
+    };
+    ASSERT_EQ(m.write_msr(0x1A0, 1 | 1 << 22), none);
+    cpuid_leaf(0);
+    EXPECT_EQ(m.cpu.reg(Gpr::rax), 2u);
+    m.cpu.efer &= ~efer_bits::nxe;
+    ASSERT_EQ(m.write_msr(0x1A0, 1 | 1ull << 34), none);
+    cpuid_leaf(0x80000001);
+    EXPECT_FALSE(bit(m.cpu.reg(Gpr::rdx), 20));
+    EXPECT_EQ(m.write_msr(0xC0000080, m.cpu.efer | efer_bits::nxe), gp0);
 }
 
 TEST(Msr, SegmentBasesAreTheSegments) {

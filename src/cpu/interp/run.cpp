@@ -57,7 +57,11 @@ void Cpu::finish_instruction(const Insn& in, Outcome outcome) {
     switch (outcome) {
     case Outcome::next: rip = next_rip(in); break;
     case Outcome::branch: case Outcome::halt: case Outcome::vm_exit: case Outcome::vm_exit_retired: break;
-    case Outcome::again: rip = insn_rip(in); break;
+    case Outcome::again:
+        rip = insn_rip(in);
+        rep_rip = rip;
+        rep_ticks = ticks();
+        break;
     case Outcome::fault:
         if (!access_exited) rip = insn_rip(in);
         access_length = in.len;
