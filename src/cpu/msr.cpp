@@ -126,7 +126,6 @@ bool write_mc(Cpu& cpu, u32 index, u64 value) {
 bool write_misc_enable(Cpu& cpu, u32, u64 value) {
     using namespace misc_enable_bits;
     if (value & ~(writable | read_only)) return false;
-    if ((value & xd_disable) && (cpu.efer & efer_bits::nxe)) value &= ~xd_disable;  // not while it is in use
     cpu.misc_enable = (cpu.misc_enable & ~writable) | (value & writable);
     return true;
 }

@@ -164,6 +164,25 @@ TEST(Debug, TrapsHeldByMovSsAreLostWhenTheNextInstructionFaults) {
     }
 }
 
+TEST(Debug, SyscallAndSysretTrapByTheFlagsTheyLeave) {
+    SystemMachine m(Mode::long64, 3);
+    m.install_exception_stops();
+    m.cpu.star = (0x0010ull << 48) | (0x0008ull << 32);
+    m.cpu.lstar = 0x3000;
+    m.cpu.fmask = tf;
+    m.write(0x3000, {0x90, 0xF4});
+    m.cpu.write_rflags(tf | fixed1);
+    m.run({0x0F, 0x05});
+    EXPECT_EQ(m.cpu.rip, 0x3002u) << "SYSCALL that clears TF does not trap";
+    m.cpu.activity = Activity::active;
+    m.cpu.write_rflags(fixed1);
+    m.cpu.reg(Gpr::rcx) = 0x2500;
+    m.cpu.reg(Gpr::r11) = tf | fixed1;
+    m.run({0x48, 0x0F, 0x07});
+    EXPECT_EQ(m.stopped_at(), 1);
+    EXPECT_EQ(m.pushed<u64>(0), 0x2500u) << "before the first instruction at the target";
+}
+
 TEST(Debug, InterruptsBetweenIterationsPushRf) {
     SystemMachine m(Mode::long64);
     m.install_exception_stops();

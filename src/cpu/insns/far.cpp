@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Far transfers: JMP, CALL, RET and IRET between segments, privilege levels and tasks; INT; SYSCALL and SYSENTER.
 #include "cpu/cpu.h"
+#include "cpu/debug.h"
 #include "cpu/descriptors.h"
 #include "cpu/insns/tables.h"
 #include "cpu/interp/handlers.h"
@@ -476,6 +477,15 @@ Outcome into(Cpu& cpu, const Insn& in) {
 
 Segment flat(u16 selector, u32 access) { return {selector, 0xFFFFFFFF, access, 0}; }
 
+/// SYSCALL and SYSRET trap by the TF that they leave, not by the one they found: a SYSRET that sets TF traps at once,
+/// before the first instruction at its target.
+void trap_by_new_flags(Cpu& cpu) {
+    cpu.trap_suppressed = true;
+    if (!(cpu.rflags & tf)) return;
+    cpu.pending_debug |= pending_debug_bits::bs;
+    cpu.set_attention();
+}
+
 Outcome syscall(Cpu& cpu, const Insn& in) {
     if (!cpu.code64() || !(cpu.efer & efer_bits::sce)) return cpu.ud();
     const u64 image = cpu.read_rflags();
@@ -488,8 +498,7 @@ Outcome syscall(Cpu& cpu, const Insn& in) {
     cpu.cpl = 0;
     cpu.write_rflags(image & ~(cpu.fmask | rf | vm));
     cpu.segments_changed();
-    // The single-step trap follows the flags that the handler starts with.
-    cpu.trap_suppressed = !(cpu.rflags & tf);
+    trap_by_new_flags(cpu);
     cpu.charge(CostEvent::syscall);
     return Outcome::branch;
 }
@@ -509,6 +518,7 @@ Outcome sysret(Cpu& cpu, const Insn& in) {
     cpu.write_rflags((cpu.reg(Gpr::r11) & 0x3C7FD7) | fixed1);
     cpu.segments_changed();
     if (cpu.rflags & if_) cpu.set_attention();
+    trap_by_new_flags(cpu);
     cpu.charge(CostEvent::sysret);
     return Outcome::branch;
 }
