@@ -41,6 +41,7 @@ private:
 /// How narrowly a row matches; narrower rows are tried first.
 int specificity(const Encoding& e) {
     return (e.rm >= 0) * 32 + (e.pp != Pp::any) * 16 + (e.reg >= 0) * 4 + (e.mod != Mod::any) * 4 + (e.w >= 0) * 2 +
+           e.no_b * 2 +
            (e.l >= 0);
 }
 
@@ -68,6 +69,7 @@ bool row_matches(const InsnRow& r, const Decoded& d, u8 vex_pp, u32 mode) {
     if (!prefix_matches(e, d, vex_pp)) return false;
     if ((r.traits & traits::no_rep_prefix) && d.rep != Rep::none) return false;
     if (e.w >= 0 && e.w != d.rex_w) return false;
+    if (e.no_b && d.rex_b) return false;
     if (e.vex && e.l >= 0 && e.l != d.vex_l) return false;
     if (e.modrm) {
         const u8 mod = d.modrm >> 6, reg = (d.modrm >> 3) & 7, rm = d.modrm & 7;

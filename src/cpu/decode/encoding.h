@@ -10,6 +10,7 @@ namespace droste {
 /// Notation (SDM "Instruction Column in the Opcode Summary Table"), tokens separated by blanks:
 ///   [NP|66|F3|F2]     mandatory prefix; none given: 66/F2/F3 do not select the form (NP: they must be absent)
 ///   [REX.W|W0]        REX.W must be 1 / must be 0 (legacy encodings)
+///   [NOB]             REX.B must be 0: NOP shares its opcode with XCHG of R8 (PAUSE wins with any REX)
 ///   [VEX.{128|256|LIG|LZ}.{NP|66|F3|F2}.{0F|0F38|0F3A}.{W0|W1|WIG}]
 ///   opcode bytes      "0F 01 C1": after 0F 01 a full ModRM byte may be given as the last byte
 ///   "+r"              appended to the last opcode byte: its low three bits are a register ("B8+r")
@@ -36,6 +37,7 @@ struct Encoding {
     Mod mod = Mod::any;
     Pp pp = Pp::any;
     i8 w = -1;            ///< REX.W / VEX.W: -1 any
+    bool no_b = false;    ///< REX.B must be 0
     i8 l = -1;            ///< VEX.L: 0 128 or LZ, 1 256, -1 LIG
     Imm imm = Imm::none;
 };
@@ -95,6 +97,7 @@ consteval Encoding parse(std::string_view text) {
         if (t == "NP") { e.pp = Pp::np; continue; }
         if (t == "REX.W") { e.w = 1; continue; }
         if (t == "W0") { e.w = 0; continue; }
+        if (t == "NOB") { e.no_b = true; continue; }
         if (take(t, "VEX.")) { parse_vex(t, e); continue; }
         if (t == "/r") { e.modrm = true; continue; }
         if (t.size() == 2 && t[0] == '/' && t[1] >= '0' && t[1] <= '7') {

@@ -39,6 +39,7 @@ constexpr InsnRow rows[] = {
     {"PREFETCH", "0F 0D /r"_op, "Ev"_operands, code<nothing>()},
     {"ENDBR32", "F3 0F 1E FB"_op, ""_operands, code<nothing>()},
     {"ENDBR64", "F3 0F 1E FA"_op, ""_operands, code<nothing>()},
+    {"NOP", "NOB 90"_op, ""_operands, code<nothing>()},
     {"NOP", "0F 18 /r"_op, "Ev"_operands, code<nothing>()},
     {"NOP", "0F 19 /r"_op, "Ev"_operands, code<nothing>()},
     {"NOP", "0F 1A /r"_op, "Ev"_operands, code<nothing>()},

@@ -128,9 +128,8 @@ template <class T> Outcome xchg_mem(Cpu& cpu, const Insn& in) {
     cpu.charge(CostEvent::lock);
     return Outcome::next;
 }
-// 90 without REX.B is NOP: it does not even clear the upper half of RAX.
+// Never with rAX itself: 90 without REX.B is NOP, which does not even clear the upper half of RAX.
 template <class T> Outcome xchg_acc(Cpu& cpu, const Insn& in) {
-    if (in.reg == rax) return Outcome::next;
     const T a = cpu.reg<T>(rax);
     cpu.set_reg<T>(rax, cpu.reg<T>(in.reg));
     cpu.set_reg<T>(in.reg, a);
@@ -276,6 +275,9 @@ constexpr std::array<Code, 4> movbe_load_sizes{Code{}, code<movbe_load<u16>>(), 
                                                code<movbe_load<u64>>()};
 constexpr std::array<Code, 4> movbe_store_sizes{Code{}, code<movbe_store<u16>>(), code<movbe_store<u32>>(),
                                                 code<movbe_store<u64>>()};
+// MOVNTI is an ordinary store here: there are no caches to go round. 16-bit code has no smaller form.
+constexpr std::array<Code, 4> movnti_sizes{Code{}, code<mov_mem_from_reg<u32>>(), code<mov_mem_from_reg<u32>>(),
+                                           code<mov_mem_from_reg<u64>>()};
 constexpr std::array<Code, 4> lea_sizes{Code{}, code<lea<u16>>(), code<lea<u32>>(), code<lea<u64>>()};
 constexpr std::array<Code, 4> acc_sizes{Code{}, code<extend_acc<u16, i8>>(), code<extend_acc<u32, i16>>(),
                                         code<extend_acc<u64, i32>>()};
@@ -356,6 +358,7 @@ constexpr InsnRow rows[] = {
     {"SETGE", "0F 9D /r"_op, "=Eb"_operands, set_forms<0xD>(), Feature::base, 0, "r:OS"_flags},
     {"SETLE", "0F 9E /r"_op, "=Eb"_operands, set_forms<0xE>(), Feature::base, 0, "r:OSZ"_flags},
     {"SETG", "0F 9F /r"_op, "=Eb"_operands, set_forms<0xF>(), Feature::base, 0, "r:OSZ"_flags},
+    {"MOVNTI", "NP 0F C3 /r mem"_op, "=My, Gy"_operands, Bodies{movnti_sizes, movnti_sizes}, Feature::sse2},
     {"LEA", "8D /r mem"_op, "=Gv, M"_operands, Bodies{lea_sizes, lea_sizes}},
     {"MOVBE", "0F 38 F0 /r mem"_op, "=Gv, Mv"_operands, Bodies{movbe_load_sizes, movbe_load_sizes}, Feature::movbe, traits::no_rep_prefix},
     {"MOVBE", "0F 38 F1 /r mem"_op, "=Mv, Gv"_operands, Bodies{movbe_store_sizes, movbe_store_sizes}, Feature::movbe, traits::no_rep_prefix},

@@ -33,16 +33,17 @@ bool store_word(Cpu& cpu, const Insn& in, u64 v) {
 // ---- moves
 
 Outcome mov_from_segment(Cpu& cpu, const Insn& in) {
-    const unsigned s = in.reg & 7;
-    if (in.reg > 5) return cpu.ud();
+    const unsigned s = in.reg & 7;  // REX.R is ignored
+    if (s > 5) return cpu.ud();
     return store_word(cpu, in, cpu.seg[s].selector) ? Outcome::next : cpu.failed();
 }
 
 Outcome mov_to_segment(Cpu& cpu, const Insn& in) {
-    if (in.reg > 5 || in.reg == static_cast<u8>(Seg::cs)) return cpu.ud();
+    const auto s = static_cast<Seg>(in.reg & 7);
+    if (s > Seg::gs || s == Seg::cs) return cpu.ud();
     u16 selector = 0;
-    if (!load_word(cpu, in, selector) || !cpu.load_segment(static_cast<Seg>(in.reg), selector)) return cpu.failed();
-    if (static_cast<Seg>(in.reg) == Seg::ss) shadow_after_ss(cpu);
+    if (!load_word(cpu, in, selector) || !cpu.load_segment(s, selector)) return cpu.failed();
+    if (s == Seg::ss) shadow_after_ss(cpu);
     return done(cpu, in);
 }
 
