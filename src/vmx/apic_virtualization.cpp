@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The virtual-APIC page: register accesses, TPR, PPR, EOI and self-IPI virtualization, virtual-interrupt delivery.
+// The virtual-APIC page: register accesses, TPR, PPR, EOI and self-IPI virtualization, virtual-interrupt
+// delivery.
 #include "vmx/apic_virtualization.h"
 
 #include <algorithm>
@@ -14,11 +15,13 @@ namespace {
 /// Page offset of the register, when the access lies in the low four bytes of a 16-byte slot.
 bool within_register(u32 offset, Width width) { return (offset & 0xF) + bytes(width) <= 4; }
 
-/// SDM "Virtualizing Reads from the APIC-Access Page": registers virtualized with APIC-register virtualization.
+/// SDM "Virtualizing Reads from the APIC-Access Page": registers virtualized with APIC-register
+/// virtualization.
 constexpr bool register_readable(u32 r) {
     return r == vapic::id || r == vapic::version || r == vapic::tpr || r == vapic::eoi || r == vapic::ldr ||
-           r == vapic::dfr || r == vapic::svr || (r >= vapic::isr && r <= vapic::esr) || r == vapic::icr_low ||
-           r == vapic::icr_high || (r >= vapic::lvt_first && r <= vapic::initial_count) || r == vapic::divide;
+           r == vapic::dfr || r == vapic::svr || (r >= vapic::isr && r <= vapic::esr) ||
+           r == vapic::icr_low || r == vapic::icr_high ||
+           (r >= vapic::lvt_first && r <= vapic::initial_count) || r == vapic::divide;
 }
 
 /// SDM "Virtualizing Writes to the APIC-Access Page".
@@ -53,7 +56,8 @@ void ApicVirtualization::clear_bit(u32 base, u8 vector) const {
 }
 u8 ApicVirtualization::highest(u32 base) const {
     for (unsigned i = 8; i-- > 0;)
-        if (const u32 word = read(base + i * 0x10)) return static_cast<u8>(i * 32 + 31 - std::countl_zero(word));
+        if (const u32 word = read(base + i * 0x10))
+            return static_cast<u8>(i * 32 + 31 - std::countl_zero(word));
     return 0;
 }
 
@@ -80,7 +84,8 @@ void ApicVirtualization::entered() {
 }
 
 void ApicVirtualization::evaluate() {
-    pending_ = !vmx_.controls_.has("interrupt_window_exiting"_vmx) && (rvi() >> 4) > ((read(vapic::ppr) & 0xFF) >> 4);
+    pending_ = !vmx_.controls_.has("interrupt_window_exiting"_vmx) &&
+               (rvi() >> 4) > ((read(vapic::ppr) & 0xFF) >> 4);
     if (pending_) vmx_.cpu_.set_attention();
 }
 

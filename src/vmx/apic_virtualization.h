@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ApicVirtualization: the virtual-APIC page of the running guest (SDM "APIC Virtualization and Virtual Interrupts").
+// ApicVirtualization: the virtual-APIC page of the running guest (SDM "APIC Virtualization and Virtual
+// Interrupts").
 #pragma once
 #include "base/types.h"
 #include "cpu/non_root.h"
@@ -11,17 +12,18 @@ class Vmx;
 
 /// Offsets in the virtual-APIC page.
 namespace vapic {
-inline constexpr u32 id = 0x20, version = 0x30, tpr = 0x80, ppr = 0xA0, eoi = 0xB0, ldr = 0xD0, dfr = 0xE0, svr = 0xF0,
-                     isr = 0x100, tmr = 0x180, irr = 0x200, esr = 0x280, icr_low = 0x300, icr_high = 0x310,
-                     lvt_first = 0x320, lvt_last = 0x370, initial_count = 0x380, divide = 0x3E0, self_ipi = 0x3F0;
+inline constexpr u32 id = 0x20, version = 0x30, tpr = 0x80, ppr = 0xA0, eoi = 0xB0, ldr = 0xD0, dfr = 0xE0,
+                     svr = 0xF0, isr = 0x100, tmr = 0x180, irr = 0x200, esr = 0x280, icr_low = 0x300,
+                     icr_high = 0x310, lvt_first = 0x320, lvt_last = 0x370, initial_count = 0x380,
+                     divide = 0x3E0, self_ipi = 0x3F0;
 }
 
 class ApicVirtualization {
 public:
     explicit ApicVirtualization(Vmx& vmx) : vmx_(vmx) {}
 
-    /// VM entry: what the SDM does there with the page ("Virtual-Interrupt Delivery", "VM Exits Induced by the TPR
-    /// Threshold").
+    /// VM entry: what the SDM does there with the page ("Virtual-Interrupt Delivery", "VM Exits Induced by
+    /// the TPR Threshold").
     void entered();
     /// Evaluates whether a virtual interrupt is pending (SDM "Evaluation of Pending Virtual Interrupts").
     void evaluate();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Between instructions of the guest: trap-like exits, windows, interrupts (SDM "Priority Among Concurrent Events").
+// Between instructions of the guest: trap-like exits, windows, interrupts (SDM "Priority Among Concurrent
+// Events").
 #include "vmx/interruption.h"
 #include "vmx/vmx.h"
 
@@ -62,7 +63,8 @@ bool Vmx::external_interrupt() {
     }
     ExitEvent e = event("external_interrupt"_exit);
     if (controls_.has("acknowledge_interrupt_on_exit"_vmx))
-        e.interruption_information = interruption::word(interruption::external, cpu_.interrupts.acknowledge());
+        e.interruption_information =
+            interruption::word(interruption::external, cpu_.interrupts.acknowledge());
     exit(e);
     return true;
 }
@@ -83,8 +85,8 @@ bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
         return true;
     }
     // With virtual NMIs, blocking by NMI is the guest's affair and does not hold back a real one.
-    const bool real_nmi_blocked =
-        (blocking & sti_or_mov_ss) != 0 || (!c.has("virtual_nmis"_vmx) && (blocking & interruptibility_bits::nmi));
+    const bool real_nmi_blocked = (blocking & sti_or_mov_ss) != 0 ||
+                                  (!c.has("virtual_nmis"_vmx) && (blocking & interruptibility_bits::nmi));
     if (nmi_pending && c.has("nmi_exiting"_vmx) && !real_nmi_blocked) {
         cpu_.nmi_pending = false;
         ExitEvent e = event("exception_or_nmi"_exit);

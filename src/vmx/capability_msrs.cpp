@@ -64,7 +64,9 @@ constexpr FeatureNeed feature_needs[] = {
     {"ept_1g_pages"_vmx, Feature::page1gb},
 };
 
-void remove(VmxCapabilities& c, Capability what) { c.supported[static_cast<unsigned>(what.word)] &= ~what.mask(); }
+void remove(VmxCapabilities& c, Capability what) {
+    c.supported[static_cast<unsigned>(what.word)] &= ~what.mask();
+}
 
 void remove_dependents(VmxCapabilities& c) {
     for (bool changed = true; changed;) {
@@ -101,7 +103,8 @@ u32 VmxCapabilities::may_be_one(VmxWord control) const {
     return static_cast<u32>(supported[w]) | default1_bits[w];
 }
 
-Result<VmxCapabilities> make_vmx_capabilities(const CpuModel& model, const std::vector<std::string>& changes) {
+Result<VmxCapabilities> make_vmx_capabilities(const CpuModel& model,
+                                              const std::vector<std::string>& changes) {
     VmxCapabilities c;
     const auto found = std::find_if(std::begin(generations), std::end(generations),
                                     [&](const Generation& g) { return g.model == model.name; });
@@ -155,7 +158,8 @@ u64 capability_msr(const VmxCapabilities& c, u32 index) {
     case 0x483: return pair(VmxWord::exit, false);
     case 0x484: return pair(VmxWord::entry, false);
     case 0x485:  // IA32_VMX_MISC
-        return c.preemption_timer_rate | u64{c.cr3_targets} << 16 | c.supported[static_cast<unsigned>(VmxWord::misc)];
+        return c.preemption_timer_rate | u64{c.cr3_targets} << 16 |
+               c.supported[static_cast<unsigned>(VmxWord::misc)];
     case 0x486: return c.cr0_fixed0;
     case 0x487: return c.cr0_fixed1;
     case 0x488: return c.cr4_fixed0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// VmxCapabilities: what VMX a CPU model offers, and the capability MSRs derived from it (SDM "VMX Capability Reporting").
+// VmxCapabilities: what VMX a CPU model offers, and the capability MSRs derived from it (SDM "VMX Capability
+// Reporting").
 #pragma once
 #include <string>
 #include <vector>
@@ -24,7 +25,8 @@ struct VmxCapabilities {
         return c == VmcsField::always || (supported[static_cast<unsigned>(c.word)] >> c.bit & 1);
     }
     bool field_exists(Field f) const { return has(f->needs); }
-    /// Allowed-0 settings: bits that must be 1. `exact` (TRUE MSRs): default1 bits that can be cleared are left out.
+    /// Allowed-0 settings: bits that must be 1. `exact` (TRUE MSRs): default1 bits that can be cleared are
+    /// left out.
     u32 must_be_one(VmxWord control, bool exact = true) const;
     /// Allowed-1 settings: bits that may be 1.
     u32 may_be_one(VmxWord control) const;
@@ -35,9 +37,11 @@ struct VmxCapabilities {
     bool within_width(u64 address) const { return (address >> maxphyaddr) == 0; }
 };
 
-/// What the model's real counterpart offers, as far as Droste has it. `changes`: "+name" and "-name" of capability rows;
-/// what depends on a removed capability is removed with it. The error names the unknown capability.
-Result<VmxCapabilities> make_vmx_capabilities(const CpuModel& model, const std::vector<std::string>& changes = {});
+/// What the model's real counterpart offers, as far as Droste has it. `changes`: "+name" and "-name" of
+/// capability rows; what depends on a removed capability is removed with it. The error names the unknown
+/// capability.
+Result<VmxCapabilities> make_vmx_capabilities(const CpuModel& model,
+                                              const std::vector<std::string>& changes = {});
 
 inline constexpr u32 first_capability_msr = 0x480;
 inline constexpr u32 last_capability_msr = 0x491;

@@ -20,7 +20,16 @@ inline constexpr unsigned vmx_control_words = 5;
 inline constexpr unsigned vmx_words = static_cast<unsigned>(VmxWord::count);
 
 /// When real processors got it: a CPU model of that generation or later enumerates it.
-enum class VmxSince : u8 { nehalem, westmere, sandy_bridge, ivy_bridge, haswell, broadwell, skylake, icelake };
+enum class VmxSince : u8 {
+    nehalem,
+    westmere,
+    sandy_bridge,
+    ivy_bridge,
+    haswell,
+    broadwell,
+    skylake,
+    icelake
+};
 
 /// How a control closes a gate of the CPU in non-root operation.
 enum class GateRule : u8 { none, closed_when_set, closed_when_clear };
@@ -28,15 +37,18 @@ enum class GateRule : u8 { none, closed_when_set, closed_when_clear };
 struct CapabilityRow {
     VmxWord word;
     u8 bit;
-    std::string_view name;  ///< SDM name in lower snake case; entry and exit controls of one name carry a prefix
+    std::string_view
+        name;  ///< SDM name in lower snake case; entry and exit controls of one name carry a prefix
     VmxSince since = VmxSince::nehalem;
     GateRule rule = GateRule::none;
     Gate gate{};
     bool default1 = false;  ///< a default1 bit that the TRUE capability MSR lets software clear
 };
 
-/// Bits that read as 1 in the allowed-0 half of the plain capability MSRs. SDM "Reserved Controls and Default Settings".
-inline constexpr std::array<u32, vmx_control_words> default1_bits = {0x16, 0x0401E172, 0, 0x00036DFF, 0x000011FF};
+/// Bits that read as 1 in the allowed-0 half of the plain capability MSRs. SDM "Reserved Controls and Default
+/// Settings".
+inline constexpr std::array<u32, vmx_control_words> default1_bits = {0x16, 0x0401E172, 0, 0x00036DFF,
+                                                                     0x000011FF};
 
 // clang-format off
 inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
@@ -71,7 +83,8 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     // secondary
     {VmxWord::secondary, 0, "virtualize_apic_accesses"},
     {VmxWord::secondary, 1, "enable_ept"},
-    {VmxWord::secondary, 2, "descriptor_table_exiting", VmxSince::westmere, GateRule::closed_when_set, Gate::descriptor_table},
+    {VmxWord::secondary, 2, "descriptor_table_exiting", VmxSince::westmere,
+     GateRule::closed_when_set, Gate::descriptor_table},
     {VmxWord::secondary, 3, "enable_rdtscp", {}, GateRule::closed_when_clear, Gate::rdtscp_disabled},
     {VmxWord::secondary, 4, "virtualize_x2apic_mode"},
     {VmxWord::secondary, 5, "enable_vpid"},
@@ -81,12 +94,15 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::secondary, 9, "virtual_interrupt_delivery", VmxSince::ivy_bridge},
     {VmxWord::secondary, 10, "pause_loop_exiting", {}, GateRule::closed_when_set, Gate::pause},
     {VmxWord::secondary, 11, "rdrand_exiting", VmxSince::ivy_bridge, GateRule::closed_when_set, Gate::rdrand},
-    {VmxWord::secondary, 12, "enable_invpcid", VmxSince::haswell, GateRule::closed_when_clear, Gate::invpcid_disabled},
-    {VmxWord::secondary, 13, "enable_vm_functions", VmxSince::haswell, GateRule::closed_when_clear, Gate::vmfunc_disabled},
+    {VmxWord::secondary, 12, "enable_invpcid", VmxSince::haswell,
+     GateRule::closed_when_clear, Gate::invpcid_disabled},
+    {VmxWord::secondary, 13, "enable_vm_functions", VmxSince::haswell,
+     GateRule::closed_when_clear, Gate::vmfunc_disabled},
     {VmxWord::secondary, 14, "vmcs_shadowing", VmxSince::haswell},
     {VmxWord::secondary, 16, "rdseed_exiting", VmxSince::broadwell, GateRule::closed_when_set, Gate::rdseed},
     {VmxWord::secondary, 17, "enable_pml", VmxSince::broadwell},
-    {VmxWord::secondary, 20, "enable_xsaves_xrstors", VmxSince::skylake, GateRule::closed_when_clear, Gate::xsaves_disabled},
+    {VmxWord::secondary, 20, "enable_xsaves_xrstors", VmxSince::skylake,
+     GateRule::closed_when_clear, Gate::xsaves_disabled},
     {VmxWord::secondary, 25, "use_tsc_scaling", VmxSince::skylake},
     // SDM "VM-Exit Controls"
     {VmxWord::exit, 2, "save_debug_controls", {}, {}, {}, true},

@@ -34,7 +34,8 @@ const EntryCheck* Vmx::check_controls_and_host() {
 
 Outcome Vmx::enter(bool launch) {
     if (!current_ || current_.shadow()) return fail_invalid();
-    if (cpu_.interruptibility & interruptibility_bits::mov_ss) return fail_valid(VmxError::entry_blocked_by_mov_ss);
+    if (cpu_.interruptibility & interruptibility_bits::mov_ss)
+        return fail_valid(VmxError::entry_blocked_by_mov_ss);
     const bool clear = current_.launch_state() == LaunchState::clear;
     if (launch && !clear) return fail_valid(VmxError::vmlaunch_not_clear);
     if (!launch && clear) return fail_valid(VmxError::vmresume_not_launched);
@@ -44,7 +45,8 @@ Outcome Vmx::enter(bool launch) {
     read_controls();
     if (const EntryCheck* failed = check_controls_and_host()) {
         for (VmxObserver* o : observers_) o->entry_failed(event, failed->name);
-        return fail_valid(failed->stage == Stage::controls ? VmxError::entry_controls : VmxError::entry_host_state);
+        return fail_valid(failed->stage == Stage::controls ? VmxError::entry_controls
+                                                           : VmxError::entry_host_state);
     }
     const EntryContext x{current_, controls_, caps_, cpu_};
     if (const EntryCheck* failed = first_failing(guest_entry_checks(), x))
@@ -52,7 +54,8 @@ Outcome Vmx::enter(bool launch) {
                           failed->name);
     const u32 host_blocking = cpu_.interruptibility;
     load_guest_area(cpu_, current_, controls_);
-    // SDM "Clearing Address-Range Monitoring"; "Updating Non-Register State": nothing of the host's carries over.
+    // SDM "Clearing Address-Range Monitoring"; "Updating Non-Register State": nothing of the host's carries
+    // over.
     cpu_.monitor_armed = false;
     cpu_.debug_cause = 0;
     if (const u64 failed = load_msrs(cpu_, get("entry_msr_load_address"_f), get("entry_msr_load_count"_f))) {
@@ -67,9 +70,10 @@ Outcome Vmx::enter(bool launch) {
     return Outcome::vm_exit_retired;
 }
 
-// SDM "VM-Entry Failures During or After Loading Guest State": like a VM exit, but little information is recorded, and
-// no guest state is saved.
-Outcome Vmx::fail_entry(const ExitRow* row, u64 qualification, const EntryEvent& event, std::string_view check) {
+// SDM "VM-Entry Failures During or After Loading Guest State": like a VM exit, but little information is
+// recorded, and no guest state is saved.
+Outcome Vmx::fail_entry(const ExitRow* row, u64 qualification, const EntryEvent& event,
+                        std::string_view check) {
     for (VmxObserver* o : observers_) o->entry_failed(event, check);
     current_.set("exit_reason"_f, row->number | exit_reason_entry_failure);
     current_.set("exit_qualification"_f, qualification);
@@ -94,9 +98,9 @@ Outcome Vmx::fail_entry(const ExitRow* row, u64 qualification, const EntryEvent&
 void Vmx::close_gates() {
     if (gates_of_ != controls_) {
         Gates g;
-        for (const Gate always : {Gate::cpuid, Gate::getsec, Gate::invd, Gate::xsetbv, Gate::vmx_instruction, Gate::invept,
-                                  Gate::invvpid, Gate::task_switch, Gate::cr0_write, Gate::cr4_write,
-                                  Gate::cr_read_shadow, Gate::exception, Gate::msr})
+        for (const Gate always : {Gate::cpuid, Gate::getsec, Gate::invd, Gate::xsetbv, Gate::vmx_instruction,
+                                  Gate::invept, Gate::invvpid, Gate::task_switch, Gate::cr0_write,
+                                  Gate::cr4_write, Gate::cr_read_shadow, Gate::exception, Gate::msr})
             g.close(always);
         for (const CapabilityRow& row : capability_rows) {
             if (row.rule == GateRule::none) continue;
@@ -105,11 +109,13 @@ void Vmx::close_gates() {
         }
         g.close(Gate::tpr_shadow, controls_.has("use_tpr_shadow"_vmx));
         g.close(Gate::ple, controls_.has("pause_loop_exiting"_vmx));
-        g.close(Gate::invpcid_exits, controls_.has("enable_invpcid"_vmx) && controls_.has("invlpg_exiting"_vmx));
+        g.close(Gate::invpcid_exits,
+                controls_.has("enable_invpcid"_vmx) && controls_.has("invlpg_exiting"_vmx));
         g.close(Gate::xsave_bitmap, controls_.has("enable_xsaves_xrstors"_vmx));
         g.close(Gate::wait_pause_disabled);
         g.close(Gate::pconfig_disabled);
-        g.close(Gate::iret_nmi_unblocking, controls_.has("nmi_exiting"_vmx) && !controls_.has("virtual_nmis"_vmx));
+        g.close(Gate::iret_nmi_unblocking,
+                controls_.has("nmi_exiting"_vmx) && !controls_.has("virtual_nmis"_vmx));
         gates_of_ = controls_;
         gate_mask_ = g.closed_mask;
     }
@@ -118,7 +124,8 @@ void Vmx::close_gates() {
 
 void Vmx::apply_translation() {
     const Controls& c = controls_;
-    cpu_.current_vpid = c.has("enable_vpid"_vmx) ? static_cast<u16>(get("virtual_processor_identifier"_f)) : u16{0};
+    cpu_.current_vpid =
+        c.has("enable_vpid"_vmx) ? static_cast<u16>(get("virtual_processor_identifier"_f)) : u16{0};
     cpu_.ept_enabled = c.has("enable_ept"_vmx);
     cpu_.current_eptp = cpu_.ept_enabled ? get("eptp"_f) : 0;
     cpu_.apic_access_page = c.has("virtualize_apic_accesses"_vmx) ? get("apic_access_address"_f) : ~0ull;
@@ -137,7 +144,8 @@ void Vmx::start_non_root() {
     close_gates();
     apply_translation();
     fix_control_registers();
-    // SDM "VMX Transitions" in "Invalidating Cached Translation Information": VPID 0000H is flushed when VPIDs are off.
+    // SDM "VMX Transitions" in "Invalidating Cached Translation Information": VPID 0000H is flushed when
+    // VPIDs are off.
     if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false);
     cpu_.context_changed();
     pending_exit_.present = false;
@@ -151,7 +159,8 @@ void Vmx::start_non_root() {
 
 void Vmx::inject_event(u32 information) {
     const unsigned type = (information >> 8) & 7;
-    mtf_.due = mtf_.armed;  // SDM "Monitor Trap Flag": pending before the first instruction after an injected event
+    mtf_.due =
+        mtf_.armed;  // SDM "Monitor Trap Flag": pending before the first instruction after an injected event
     if (type == interruption::other_event) {
         // Pending MTF VM exit: taken at the boundary whatever the control says.
         mtf_.armed = mtf_.due = true;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The checks of VM entry: one function for each sentence of the SDM, in its order; the first that fails is reported.
+// The checks of VM entry: one function for each sentence of the SDM, in its order; the first that fails is
+// reported.
 #pragma once
 #include <span>
 #include <string_view>
@@ -32,8 +33,8 @@ enum class Stage : u8 {
 /// Exit qualifications of VM-entry failures due to invalid guest state.
 enum class EntryFailure : u8 { other = 0, pdpte = 2, nmi_injection = 3, vmcs_link_pointer = 4 };
 
-/// Checks of controls and host state hold until software writes one of their fields. Those that read memory, or fields
-/// written for each entry, are made every time.
+/// Checks of controls and host state hold until software writes one of their fields. Those that read memory,
+/// or fields written for each entry, are made every time.
 enum class When : u8 { after_writes, every_entry };
 
 struct EntryCheck {

@@ -7,7 +7,8 @@ namespace droste {
 
 bool valid_eptp(const VmxCapabilities& caps, u64 eptp) {
     const unsigned type = eptp & 7;
-    if (!(type == 6 && caps.has("ept_write_back"_vmx)) && !(type == 0 && caps.has("ept_uncacheable"_vmx))) return false;
+    if (!(type == 6 && caps.has("ept_write_back"_vmx)) && !(type == 0 && caps.has("ept_uncacheable"_vmx)))
+        return false;
     if (((eptp >> 3) & 7) != 3 || !caps.has("ept_walk_length_4"_vmx)) return false;
     if ((eptp & 0x40) != 0 && !caps.has("ept_accessed_and_dirty_flags"_vmx)) return false;
     return (eptp & 0xF80) == 0 && caps.within_width(eptp);
@@ -55,12 +56,15 @@ bool tpr_threshold_value(X x) {
     const u64 vtpr = x.cpu.memory.read(x.v["virtual_apic_address"_f] + 0x80, Width::byte);
     return (x.v["tpr_threshold"_f] & 0xF) <= (vtpr >> 4);
 }
-bool virtual_nmis_need_exiting(X x) { return implies(x.c.has("virtual_nmis"_vmx), x.c.has("nmi_exiting"_vmx)); }
+bool virtual_nmis_need_exiting(X x) {
+    return implies(x.c.has("virtual_nmis"_vmx), x.c.has("nmi_exiting"_vmx));
+}
 bool nmi_window_needs_virtual_nmis(X x) {
     return implies(x.c.has("nmi_window_exiting"_vmx), x.c.has("virtual_nmis"_vmx));
 }
 bool apic_access_address(X x) {
-    return implies(x.c.has("virtualize_apic_accesses"_vmx), structure_address(x, x.v["apic_access_address"_f], 12));
+    return implies(x.c.has("virtualize_apic_accesses"_vmx),
+                   structure_address(x, x.v["apic_access_address"_f], 12));
 }
 bool apic_needs_tpr_shadow(X x) {
     return implies(x.c.has("virtualize_x2apic_mode"_vmx) || x.c.has("apic_register_virtualization"_vmx) ||
@@ -87,7 +91,9 @@ bool pml(X x) {
     return implies(x.c.has("enable_pml"_vmx),
                    x.c.has("enable_ept"_vmx) && structure_address(x, x.v["pml_address"_f], 12));
 }
-bool unrestricted_needs_ept(X x) { return implies(x.c.has("unrestricted_guest"_vmx), x.c.has("enable_ept"_vmx)); }
+bool unrestricted_needs_ept(X x) {
+    return implies(x.c.has("unrestricted_guest"_vmx), x.c.has("enable_ept"_vmx));
+}
 bool vm_functions(X x) {
     if (!x.c.has("enable_vm_functions"_vmx)) return true;
     const u64 functions = x.v["vm_function_controls"_f];
@@ -96,8 +102,9 @@ bool vm_functions(X x) {
                    x.c.has("enable_ept"_vmx) && structure_address(x, x.v["eptp_list_address"_f], 12));
 }
 bool shadowing_bitmaps(X x) {
-    return implies(x.c.has("vmcs_shadowing"_vmx), structure_address(x, x.v["vmread_bitmap_address"_f], 12) &&
-                                                      structure_address(x, x.v["vmwrite_bitmap_address"_f], 12));
+    return implies(x.c.has("vmcs_shadowing"_vmx),
+                   structure_address(x, x.v["vmread_bitmap_address"_f], 12) &&
+                       structure_address(x, x.v["vmwrite_bitmap_address"_f], 12));
 }
 bool tsc_multiplier(X x) { return implies(x.c.has("use_tsc_scaling"_vmx), x.v["tsc_multiplier"_f] != 0); }
 
@@ -105,7 +112,8 @@ bool tsc_multiplier(X x) { return implies(x.c.has("use_tsc_scaling"_vmx), x.v["t
 
 bool exit_reserved(X x) { return x.caps.valid_control(VmxWord::exit, x.c[VmxWord::exit]); }
 bool save_timer_needs_timer(X x) {
-    return implies(x.c.has("save_vmx_preemption_timer_value"_vmx), x.c.has("activate_vmx_preemption_timer"_vmx));
+    return implies(x.c.has("save_vmx_preemption_timer_value"_vmx),
+                   x.c.has("activate_vmx_preemption_timer"_vmx));
 }
 bool exit_msr_store_area(X x) { return msr_area(x, "exit_msr_store_count"_f, "exit_msr_store_address"_f); }
 bool exit_msr_load_area(X x) { return msr_area(x, "exit_msr_load_count"_f, "exit_msr_load_address"_f); }
@@ -134,7 +142,8 @@ bool injected_error_code_bit(X x) {
     const bool exception_of_protected_mode =
         x.injected_type() == interruption::hardware_exception && (x.v["guest_cr0"_f] & cr0_bits::pe) != 0;
     if (!exception_of_protected_mode) return !deliver;
-    return x.caps.has("injection_with_any_error_code"_vmx) || deliver == vector_has_error_code(x.injected_vector());
+    return x.caps.has("injection_with_any_error_code"_vmx) ||
+           deliver == vector_has_error_code(x.injected_vector());
 }
 bool injected_reserved(X x) { return implies(x.injects(), (x.entry_info() & 0x7FFFF000) == 0); }
 bool injected_error_code(X x) {
@@ -153,24 +162,32 @@ constexpr EntryCheck rows[] = {
     {"primary processor-based controls: reserved bits", Stage::controls, primary_reserved},
     {"secondary processor-based controls: reserved bits", Stage::controls, secondary_reserved},
     {"CR3-target count is not above the number of targets", Stage::controls, cr3_target_count},
-    {"I/O-bitmap addresses are aligned and within the physical-address width", Stage::controls, io_bitmap_addresses},
-    {"MSR-bitmap address is aligned and within the physical-address width", Stage::controls, msr_bitmap_address},
-    {"virtual-APIC address is aligned and within the physical-address width", Stage::controls, virtual_apic_address},
+    {"I/O-bitmap addresses are aligned and within the physical-address width", Stage::controls,
+     io_bitmap_addresses},
+    {"MSR-bitmap address is aligned and within the physical-address width", Stage::controls,
+     msr_bitmap_address},
+    {"virtual-APIC address is aligned and within the physical-address width", Stage::controls,
+     virtual_apic_address},
     {"TPR threshold: bits 31:4 are 0", Stage::controls, tpr_threshold_reserved, {}, When::every_entry},
     {"TPR threshold is not above VTPR", Stage::controls, tpr_threshold_value, {}, When::every_entry},
     {"virtual NMIs need NMI exiting", Stage::controls, virtual_nmis_need_exiting},
     {"NMI-window exiting needs virtual NMIs", Stage::controls, nmi_window_needs_virtual_nmis},
-    {"APIC-access address is aligned and within the physical-address width", Stage::controls, apic_access_address},
+    {"APIC-access address is aligned and within the physical-address width", Stage::controls,
+     apic_access_address},
     {"APIC virtualization needs the TPR shadow", Stage::controls, apic_needs_tpr_shadow},
-    {"x2APIC mode and APIC accesses are not virtualized together", Stage::controls, x2apic_excludes_apic_accesses},
-    {"virtual-interrupt delivery needs external-interrupt exiting", Stage::controls, delivery_needs_interrupt_exiting},
-    {"posted interrupts: delivery, acknowledge on exit, vector, descriptor", Stage::controls, posted_interrupts},
+    {"x2APIC mode and APIC accesses are not virtualized together", Stage::controls,
+     x2apic_excludes_apic_accesses},
+    {"virtual-interrupt delivery needs external-interrupt exiting", Stage::controls,
+     delivery_needs_interrupt_exiting},
+    {"posted interrupts: delivery, acknowledge on exit, vector, descriptor", Stage::controls,
+     posted_interrupts},
     {"VPID is not 0", Stage::controls, vpid_not_zero},
     {"EPTP is valid", Stage::controls, eptp},
     {"page-modification logging needs EPT and a valid log address", Stage::controls, pml},
     {"unrestricted guest needs EPT", Stage::controls, unrestricted_needs_ept},
     {"VM-function controls and EPTP-list address", Stage::controls, vm_functions},
-    {"VMREAD- and VMWRITE-bitmap addresses are aligned and within the width", Stage::controls, shadowing_bitmaps},
+    {"VMREAD- and VMWRITE-bitmap addresses are aligned and within the width", Stage::controls,
+     shadowing_bitmaps},
     {"TSC multiplier is not 0", Stage::controls, tsc_multiplier},
     {"VM-exit controls: reserved bits", Stage::controls, exit_reserved},
     {"saving the VMX-preemption timer needs the timer", Stage::controls, save_timer_needs_timer},
@@ -179,7 +196,11 @@ constexpr EntryCheck rows[] = {
     {"VM-entry controls: reserved bits", Stage::controls, entry_reserved},
     {"injected event: interruption type", Stage::controls, injected_type, {}, When::every_entry},
     {"injected event: vector fits the type", Stage::controls, injected_vector, {}, When::every_entry},
-    {"injected event: deliver-error-code bit", Stage::controls, injected_error_code_bit, {}, When::every_entry},
+    {"injected event: deliver-error-code bit",
+     Stage::controls,
+     injected_error_code_bit,
+     {},
+     When::every_entry},
     {"injected event: reserved bits", Stage::controls, injected_reserved, {}, When::every_entry},
     {"injected event: error code", Stage::controls, injected_error_code, {}, When::every_entry},
     {"injected event: instruction length", Stage::controls, injected_length, {}, When::every_entry},

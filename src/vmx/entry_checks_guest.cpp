@@ -58,7 +58,8 @@ bool debugctl(X x) {
     return !x.c.has("load_debug_controls"_vmx) || (x.v["guest_ia32_debugctl"_f] & ~valid_debugctl) == 0;
 }
 bool ia32e_paging(X x) {
-    return !ia32e_guest(x) || ((x.v["guest_cr0"_f] & cr0_bits::pg) != 0 && (x.v["guest_cr4"_f] & cr4_bits::pae) != 0);
+    return !ia32e_guest(x) ||
+           ((x.v["guest_cr0"_f] & cr0_bits::pg) != 0 && (x.v["guest_cr4"_f] & cr4_bits::pae) != 0);
 }
 bool pcide_needs_ia32e(X x) { return ia32e_guest(x) || (x.v["guest_cr4"_f] & cr4_bits::pcide) == 0; }
 bool cr3_width(X x) { return x.caps.within_width(x.v["guest_cr3"_f]); }
@@ -68,7 +69,8 @@ bool sysenter_canonical(X x) {
 }
 bool pat(X x) { return !x.c.has("entry_load_ia32_pat"_vmx) || valid_pat(x.v["guest_ia32_pat"_f]); }
 bool efer_reserved(X x) {
-    return !x.c.has("entry_load_ia32_efer"_vmx) || (x.v["guest_ia32_efer"_f] & ~(x.cpu.model.valid_efer | efer_bits::lma)) == 0;
+    return !x.c.has("entry_load_ia32_efer"_vmx) ||
+           (x.v["guest_ia32_efer"_f] & ~(x.cpu.model.valid_efer | efer_bits::lma)) == 0;
 }
 bool efer_long_mode(X x) {
     if (!x.c.has("entry_load_ia32_efer"_vmx)) return true;
@@ -85,7 +87,8 @@ bool ldtr_selector(X x) {
     return ldtr.unusable() || (ldtr.selector & 4) == 0;
 }
 bool ss_selector(X x) {
-    return v86(x) || unrestricted(x) || ((segment(x, Seg::ss).selector ^ segment(x, Seg::cs).selector) & 3) == 0;
+    return v86(x) || unrestricted(x) ||
+           ((segment(x, Seg::ss).selector ^ segment(x, Seg::cs).selector) & 3) == 0;
 }
 bool bases_v86(X x) {
     if (!v86(x)) return true;
@@ -298,9 +301,11 @@ bool pending_debug_reserved(X x) {
     return (x.v["guest_pending_debug_exceptions"_f] & ~0x500Full) == 0;
 }
 bool pending_debug_single_step(X x) {
-    const bool held = (interruptibility(x) & (blocking_sti | blocking_mov_ss)) != 0 || activity(x) == activity_hlt;
+    const bool held =
+        (interruptibility(x) & (blocking_sti | blocking_mov_ss)) != 0 || activity(x) == activity_hlt;
     if (!held) return true;
-    const bool steps = (x.v["guest_rflags"_f] & rflags_bits::tf) != 0 && (x.v["guest_ia32_debugctl"_f] & 2) == 0;
+    const bool steps =
+        (x.v["guest_rflags"_f] & rflags_bits::tf) != 0 && (x.v["guest_ia32_debugctl"_f] & 2) == 0;
     return ((x.v["guest_pending_debug_exceptions"_f] >> 14) & 1) == u64{steps};
 }
 bool link_pointer(X x) {
@@ -320,8 +325,9 @@ bool pdptes(X x) {
     if (!pae) return true;
     std::array<u64, 4> entries{};
     for (unsigned i = 0; i < 4; ++i)
-        entries[i] = x.c.has("enable_ept"_vmx) ? x.v["guest_pdpte0"_f + i]
-                                               : x.cpu.memory.read64((x.v["guest_cr3"_f] & 0xFFFFFFE0) + 8 * i);
+        entries[i] = x.c.has("enable_ept"_vmx)
+                         ? x.v["guest_pdpte0"_f + i]
+                         : x.cpu.memory.read64((x.v["guest_cr3"_f] & 0xFFFFFFE0) + 8 * i);
     return valid_pdptes(entries, x.caps.maxphyaddr);
 }
 

@@ -26,7 +26,8 @@ bool sysenter_canonical(X x) {
 }
 bool pat(X x) { return !x.c.has("exit_load_ia32_pat"_vmx) || valid_pat(x.v["host_ia32_pat"_f]); }
 bool efer_reserved(X x) {
-    return !x.c.has("exit_load_ia32_efer"_vmx) || (x.v["host_ia32_efer"_f] & ~(x.cpu.model.valid_efer | efer_bits::lma)) == 0;
+    return !x.c.has("exit_load_ia32_efer"_vmx) ||
+           (x.v["host_ia32_efer"_f] & ~(x.cpu.model.valid_efer | efer_bits::lma)) == 0;
 }
 bool efer_long_mode(X x) {
     if (!x.c.has("exit_load_ia32_efer"_vmx)) return true;
@@ -82,7 +83,8 @@ constexpr EntryCheck rows[] = {
     {"64-bit host: RIP is canonical", Stage::host_state, host64_rip},
 };
 
-static_assert(Field{"host_gs_base"_f} == "host_fs_base"_f + 1 && Field{"host_idtr_base"_f} == "host_fs_base"_f + 4);
+static_assert(Field{"host_gs_base"_f} == "host_fs_base"_f + 1 &&
+              Field{"host_idtr_base"_f} == "host_fs_base"_f + 4);
 static_assert(Field{"host_tr_selector"_f} == "host_es_selector"_f + 6);
 
 }  // namespace

@@ -25,7 +25,8 @@ ExitEvent Vmx::instruction_event(const ExitRow* row, const Insn& in, u64 qualifi
     ExitEvent e;
     e.row = row;
     e.insn = &in;
-    e.qualification = row->qualification == Qualification::displacement ? exit_displacement(cpu_, in) : qualification;
+    e.qualification =
+        row->qualification == Qualification::displacement ? exit_displacement(cpu_, in) : qualification;
     e.instruction_length = in.len;
     e.instruction_information = instruction_information(cpu_, in, row->info);
     return e;
@@ -60,8 +61,10 @@ void Vmx::exit_to_root(ExitEvent& e) {
     timer_.stop();
     record_exit_information(e);
     save_guest_state(e);
-    // From here on the processor acts as in root operation: MSRs are stored and loaded without the guest's TSC offset.
-    const bool nmi = e.row == "exception_or_nmi"_exit && ((e.interruption_information >> 8) & 7) == interruption::nmi;
+    // From here on the processor acts as in root operation: MSRs are stored and loaded without the guest's
+    // TSC offset.
+    const bool nmi =
+        e.row == "exception_or_nmi"_exit && ((e.interruption_information >> 8) & 7) == interruption::nmi;
     const u32 blocking_by_nmi =
         nmi || (!controls_.has("virtual_nmis"_vmx) && (cpu_.interruptibility & interruptibility_bits::nmi))
             ? interruptibility_bits::nmi
@@ -94,7 +97,8 @@ void Vmx::record_exit_information(const ExitEvent& e) {
     if (e.has_guest_linear) v.set("guest_linear_address"_f, e.guest_linear.value);
     if (e.has_guest_physical) v.set("guest_physical_address"_f, e.guest_physical.value);
     // SDM "Recording VM-Exit Information and Updating VM-entry Control Fields"
-    v.set("entry_interruption_information"_f, get("entry_interruption_information"_f) & ~u64{interruption::valid});
+    v.set("entry_interruption_information"_f,
+          get("entry_interruption_information"_f) & ~u64{interruption::valid});
 }
 
 // SDM "Saving RIP, RSP, RFLAGS, and SSP".

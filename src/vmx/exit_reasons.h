@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every basic exit reason, one row each: number, SDM name, what its exit qualification and information fields hold.
+// Every basic exit reason, one row each: number, SDM name, what its exit qualification and information fields
+// hold.
 #pragma once
 #include <array>
 #include <string_view>
@@ -11,10 +12,26 @@ namespace droste {
 
 /// What the exit qualification means. SDM "Basic VM-Exit Information".
 enum class Qualification : u8 {
-    none, debug_or_linear, sipi_vector, task_switch, linear_address, displacement, cr_access, mov_dr, io, mwait,
-    apic_access, vector, offset, ept_violation, nmi_unblocking, entry_failure, msr_index,
+    none,
+    debug_or_linear,
+    sipi_vector,
+    task_switch,
+    linear_address,
+    displacement,
+    cr_access,
+    mov_dr,
+    io,
+    mwait,
+    apic_access,
+    vector,
+    offset,
+    ept_violation,
+    nmi_unblocking,
+    entry_failure,
+    msr_index,
 };
-/// Layout of the VM-exit instruction-information field. SDM "Information for VM Exits Due to Instruction Execution".
+/// Layout of the VM-exit instruction-information field. SDM "Information for VM Exits Due to Instruction
+/// Execution".
 enum class InfoFormat : u8 { none, ins_outs, inv, gdtr_idtr, ldtr_tr, rdrand, memory, vmread_vmwrite };
 /// When the exit happens relative to its instruction.
 enum class ExitKind : u8 {

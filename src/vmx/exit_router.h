@@ -28,8 +28,9 @@ struct ExitEvent {
     Linear guest_linear{};
     u32 entry_failure_bit = 0;           ///< exit_reason_entry_failure for `entry` exits
     bool ends_vectoring = false;         ///< caused directly by its event: no IDT-vectoring information
-    /// Of a VMX instruction attempted in non-root operation: the pointer in its memory operand (VMXON, VMPTRLD, VMCLEAR),
-    /// or the field encoding (VMREAD, VMWRITE). Read without side effects; empty when the operand is not mapped.
+    /// Of a VMX instruction attempted in non-root operation: the pointer in its memory operand (VMXON,
+    /// VMPTRLD, VMCLEAR), or the field encoding (VMREAD, VMWRITE). Read without side effects; empty when the
+    /// operand is not mapped.
     std::optional<u64> operand;
     // filled when the exit is recognised
     u64 vmcs = 0;                        ///< current-VMCS pointer
@@ -41,8 +42,8 @@ struct ExitEvent {
 
 /// What the router decides about an exit.
 struct Route {
-    /// True: the router has done everything (transferred the exit elsewhere or made the instruction's effect happen);
-    /// the state of the CPU is what executes next. False: the SDM's exit to root follows.
+    /// True: the router has done everything (transferred the exit elsewhere or made the instruction's effect
+    /// happen); the state of the CPU is what executes next. False: the SDM's exit to root follows.
     bool taken = false;
     std::string_view why = "sdm";        ///< for statistics
 };
@@ -51,7 +52,8 @@ struct Route {
 class ExitRouter {
 public:
     virtual ~ExitRouter() = default;
-    /// Called once for each exit of non-root operation, before any state is saved. RIP is the exiting instruction's.
+    /// Called once for each exit of non-root operation, before any state is saved. RIP is the exiting
+    /// instruction's.
     virtual Route route(const ExitEvent& event, Vmx& vmx) = 0;
 };
 
@@ -62,8 +64,8 @@ struct EntryEvent {
     u64 cycles_before = 0;  ///< before the entry is charged
 };
 
-/// Watches VMX operation. Every function is called after the architectural effect unless said otherwise. Must not
-/// change the state of the machine.
+/// Watches VMX operation. Every function is called after the architectural effect unless said otherwise. Must
+/// not change the state of the machine.
 class VmxObserver {
 public:
     virtual ~VmxObserver() = default;

@@ -10,8 +10,8 @@ namespace droste {
 
 namespace {
 
-/// What all but VMXON and VMFUNC check first: #UD outside VMX operation, in real-address and virtual-8086 mode, and in
-/// compatibility mode.
+/// What all but VMXON and VMFUNC check first: #UD outside VMX operation, in real-address and virtual-8086
+/// mode, and in compatibility mode.
 bool undefined(Cpu& cpu) {
     const Vmx* vmx = vmx_of(cpu);
     return vmx == nullptr || !vmx->in_operation() || cpu.real_or_v86() || (cpu.long_mode() && !cpu.code64());
@@ -40,11 +40,13 @@ Outcome attempt(Cpu& cpu, const Insn& in, const ExitRow* row, std::optional<u64>
 
 Outcome vmxon(Cpu& cpu, const Insn& in) {
     Vmx* vmx = vmx_of(cpu);
-    if (vmx == nullptr || cpu.real_or_v86() || (cpu.cr4 & cr4_bits::vmxe) == 0 || (cpu.long_mode() && !cpu.code64()))
+    if (vmx == nullptr || cpu.real_or_v86() || (cpu.cr4 & cr4_bits::vmxe) == 0 ||
+        (cpu.long_mode() && !cpu.code64()))
         return cpu.ud();
     if (!vmx->in_operation()) {
         const VmxCapabilities& caps = vmx->capabilities();
-        const bool control_registers = (caps.cr0_fixed0 & ~cpu.cr0) == 0 && (cpu.cr0 & ~caps.cr0_fixed1) == 0 &&
+        const bool control_registers = (caps.cr0_fixed0 & ~cpu.cr0) == 0 &&
+                                       (cpu.cr0 & ~caps.cr0_fixed1) == 0 &&
                                        (caps.cr4_fixed0 & ~cpu.cr4) == 0 && (cpu.cr4 & ~caps.cr4_fixed1) == 0;
         constexpr u64 locked_and_vmx = 5;
         if (cpu.cpl != 0 || !control_registers || (cpu.feature_control & locked_and_vmx) != locked_and_vmx)
@@ -126,14 +128,16 @@ u64 register_value(const Cpu& cpu, unsigned slot) {
 enum class Found : u8 { yes, no_vmcs, unsupported };
 Found find_field(const Vmx& vmx, u64 encoding, Field& field) {
     if (!vmx.accessed()) return Found::no_vmcs;
-    return field_of(encoding, field) && vmx.capabilities().field_exists(field) ? Found::yes : Found::unsupported;
+    return field_of(encoding, field) && vmx.capabilities().field_exists(field) ? Found::yes
+                                                                               : Found::unsupported;
 }
 
 Outcome vmread(Cpu& cpu, const Insn& in) {
     if (undefined(cpu)) return cpu.ud();
     Vmx& vmx = *vmx_of(cpu);
     const u64 encoding = register_value(cpu, in.reg);
-    if (cpu.non_root && vmx.vmcs_access_exits(encoding, false)) return attempt(cpu, in, "vmread"_exit, encoding);
+    if (cpu.non_root && vmx.vmcs_access_exits(encoding, false))
+        return attempt(cpu, in, "vmread"_exit, encoding);
     if (cpu.cpl != 0) return cpu.gp0();
     Field field;
     switch (find_field(vmx, encoding, field)) {
@@ -158,7 +162,8 @@ Outcome vmwrite(Cpu& cpu, const Insn& in) {
     if (undefined(cpu)) return cpu.ud();
     Vmx& vmx = *vmx_of(cpu);
     const u64 encoding = register_value(cpu, in.reg);
-    if (cpu.non_root && vmx.vmcs_access_exits(encoding, true)) return attempt(cpu, in, "vmwrite"_exit, encoding);
+    if (cpu.non_root && vmx.vmcs_access_exits(encoding, true))
+        return attempt(cpu, in, "vmwrite"_exit, encoding);
     if (cpu.cpl != 0) return cpu.gp0();
     u64 value = 0;
     if (!in.mem()) {
@@ -180,7 +185,8 @@ Outcome vmwrite(Cpu& cpu, const Insn& in) {
         return vmx.fail_field(VmxError::read_only_field);
     const Vmcs& v = vmx.accessed();
     if (encoding & 1) v.set(field, (value << 32) | static_cast<u32>(v[field]));
-    else if (!cpu.code64() && field->size() == FieldSize::w64) v.set(field, (v[field] & ~0xFFFFFFFFull) | value);
+    else if (!cpu.code64() && field->size() == FieldSize::w64)
+        v.set(field, (v[field] & ~0xFFFFFFFFull) | value);
     else v.set(field, value);
     if (!cpu.non_root) vmx.written(field);
     cpu.charge(CostEvent::vmwrite);
@@ -228,10 +234,14 @@ constexpr InsnRow rows[] = {
     {"VMCLEAR", "66 0F C7 /6 mem"_op, "Mq"_operands, code<vmclear>(), Feature::vmx, system},
     {"VMXON", "F3 0F C7 /6 mem"_op, "Mq"_operands, code<vmxon>(), Feature::vmx, system},
     {"VMPTRST", "NP 0F C7 /7 mem"_op, "=Mq"_operands, code<vmptrst>(), Feature::vmx, system},
-    {"VMREAD", "NP 0F 78 /r"_op, "=Ev, Gv"_operands, code<vmread>(), Feature::vmx, field_access, "w:OSZAPC"_flags},
-    {"VMWRITE", "NP 0F 79 /r"_op, "Gv, Ev"_operands, code<vmwrite>(), Feature::vmx, field_access, "w:OSZAPC"_flags},
-    {"INVEPT", "66 0F 38 80 /r mem"_op, "Gv, Mdq"_operands, code<invept>(), Feature::vmx, system | traits::force64},
-    {"INVVPID", "66 0F 38 81 /r mem"_op, "Gv, Mdq"_operands, code<invvpid>(), Feature::vmx, system | traits::force64},
+    {"VMREAD", "NP 0F 78 /r"_op, "=Ev, Gv"_operands, code<vmread>(),
+     Feature::vmx, field_access, "w:OSZAPC"_flags},
+    {"VMWRITE", "NP 0F 79 /r"_op, "Gv, Ev"_operands, code<vmwrite>(),
+     Feature::vmx, field_access, "w:OSZAPC"_flags},
+    {"INVEPT", "66 0F 38 80 /r mem"_op, "Gv, Mdq"_operands, code<invept>(),
+     Feature::vmx, system | traits::force64},
+    {"INVVPID", "66 0F 38 81 /r mem"_op, "Gv, Mdq"_operands, code<invvpid>(),
+     Feature::vmx, system | traits::force64},
 };
 // clang-format on
 

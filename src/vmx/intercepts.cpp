@@ -75,7 +75,8 @@ Decision Vmx::write_cr(unsigned cr, u64 value, const Insn& in) {
         if (controls_.has("cr3_load_exiting"_vmx)) {
             bool target = false;
             const u64 targets = get("cr3_target_count"_f);
-            for (unsigned i = 0; i < 4 && i < targets; ++i) target |= get("cr3_target_value_0"_f + i) == value;
+            for (unsigned i = 0; i < 4 && i < targets; ++i)
+                target |= get("cr3_target_value_0"_f + i) == value;
             if (!target) return cr_access_exit(3, mov_to_cr, in.rm, in);
         }
         return {Decision::Kind::proceed, value};
@@ -144,8 +145,8 @@ Decision Vmx::io(const IoAccess& a, const Insn& in) {
     ExitEvent e;
     e.row = "io_instruction"_exit;
     e.insn = &in;
-    e.qualification = (a.size - 1u) | (a.in ? 1u << 3 : 0) | (a.string ? 1u << 4 : 0) | (a.rep ? 1u << 5 : 0) |
-                      (a.immediate ? 1u << 6 : 0) | u64{a.port} << 16;
+    e.qualification = (a.size - 1u) | (a.in ? 1u << 3 : 0) | (a.string ? 1u << 4 : 0) |
+                      (a.rep ? 1u << 5 : 0) | (a.immediate ? 1u << 6 : 0) | u64{a.port} << 16;
     e.instruction_length = in.len;
     if (a.string) {
         e.instruction_information = u32{a.address_size} << 7 | (a.in ? 0 : u32{a.segment} << 15);

@@ -8,8 +8,8 @@ namespace droste {
 
 namespace {
 
-// SDM "Miscellaneous Data": IA32_VMX_MISC[27:25] is 0, so lists of more than 512 entries are not supported; what then
-// happens is undefined. Droste takes the 513th entry as illegal.
+// SDM "Miscellaneous Data": IA32_VMX_MISC[27:25] is 0, so lists of more than 512 entries are not supported;
+// what then happens is undefined. Droste takes the 513th entry as illegal.
 constexpr u64 longest_area = 512;
 
 constexpr u32 fs_base = 0xC0000100, gs_base = 0xC0000101;
@@ -50,7 +50,8 @@ u64 load_msrs(Cpu& cpu, u64 address, u64 count) {
     for (u64 i = 0; i < count; ++i, address += 16) {
         if (i == longest_area) return i + 1;
         const Entry e = read_entry(cpu, address);
-        if (forbidden(cpu, e) || e.index == fs_base || e.index == gs_base || cpu.msrs == nullptr) return i + 1;
+        if (forbidden(cpu, e) || e.index == fs_base || e.index == gs_base || cpu.msrs == nullptr)
+            return i + 1;
         if (!cpu.msrs->write(cpu, e.index, e.data)) return i + 1;
         cpu.charge(CostEvent::msr_list_entry);
     }

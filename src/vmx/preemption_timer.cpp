@@ -8,8 +8,8 @@ namespace droste {
 
 PreemptionTimer::~PreemptionTimer() { vmx_.cpu_.events.cancel(*this); }
 
-// SDM "VMX-Preemption Timer": counts down by 1 each time that bit X of the TSC changes, X from IA32_VMX_MISC. The
-// timer follows the real TSC, not the guest's.
+// SDM "VMX-Preemption Timer": counts down by 1 each time that bit X of the TSC changes, X from IA32_VMX_MISC.
+// The timer follows the real TSC, not the guest's.
 u64 PreemptionTimer::count() const {
     return (vmx_.cpu_.now() + vmx_.cpu_.tsc_offset_host) >> vmx_.caps_.preemption_timer_rate;
 }

@@ -125,16 +125,22 @@ void load_host_area(Cpu& cpu, const Vmcs& v, const Controls& c) {
     cpu.sysenter_esp = v["host_ia32_sysenter_esp"_f];
     cpu.sysenter_eip = v["host_ia32_sysenter_eip"_f];
     if (c.has("exit_load_ia32_efer"_vmx)) cpu.efer = v["host_ia32_efer"_f];
-    else cpu.efer = host64 ? cpu.efer | (efer_bits::lma | efer_bits::lme) : cpu.efer & ~(efer_bits::lma | efer_bits::lme);
+    else
+        cpu.efer = host64 ? cpu.efer | (efer_bits::lma | efer_bits::lme)
+                          : cpu.efer & ~(efer_bits::lma | efer_bits::lme);
     if (c.has("exit_load_ia32_pat"_vmx)) cpu.pat = v["host_ia32_pat"_f];
 
-    const auto selector = [&](Seg s) { return static_cast<u16>(v["host_es_selector"_f + static_cast<unsigned>(s)]); };
+    const auto selector = [&](Seg s) {
+        return static_cast<u16>(v["host_es_selector"_f + static_cast<unsigned>(s)]);
+    };
     cpu.segment(Seg::cs) = {.selector = selector(Seg::cs), .limit = 0xFFFFFFFF,
                             .access = host64 ? 0xA09Bu : 0xC09Bu, .base = 0};
     for (const Seg s : {Seg::es, Seg::ss, Seg::ds}) cpu.segment(s) = host_segment(selector(s), 0);
     cpu.segment(Seg::fs) = host_segment(selector(Seg::fs), v["host_fs_base"_f]);
     cpu.segment(Seg::gs) = host_segment(selector(Seg::gs), v["host_gs_base"_f]);
-    cpu.segment(Seg::tr) = {.selector = static_cast<u16>(v["host_tr_selector"_f]), .limit = 0x67, .access = 0x8B,
+    cpu.segment(Seg::tr) = {.selector = static_cast<u16>(v["host_tr_selector"_f]),
+                            .limit = 0x67,
+                            .access = 0x8B,
                             .base = v["host_tr_base"_f]};
     cpu.segment(Seg::ldtr) = {.selector = 0, .limit = 0, .access = Segment::unusable_bit, .base = 0};
     cpu.cpl = 0;

@@ -8,8 +8,8 @@
 
 namespace droste {
 
-/// The region's layout. Data are kept in memory at all times: VMCLEAR, VMPTRLD and snapshots have nothing to flush.
-/// SDM "Format of the VMCS Region": the first eight bytes are architectural, the rest is ours.
+/// The region's layout. Data are kept in memory at all times: VMCLEAR, VMPTRLD and snapshots have nothing to
+/// flush. SDM "Format of the VMCS Region": the first eight bytes are architectural, the rest is ours.
 namespace vmcs_layout {
 inline constexpr u32 revision = 0;        ///< VMCS revision identifier; bit 31: shadow-VMCS indicator
 inline constexpr u32 abort = 4;           ///< VMX-abort indicator
@@ -22,8 +22,8 @@ static_assert(fields + 8 * vmcs_fields.size() <= routing_data);
 
 enum class LaunchState : u32 { clear = 0, launched = 1 };
 
-/// A view of one region. Copyable; null when there is none. What guests scribbled there is data like any other:
-/// readers must cope with every value.
+/// A view of one region. Copyable; null when there is none. What guests scribbled there is data like any
+/// other: readers must cope with every value.
 class Vmcs {
 public:
     static constexpr u64 none = ~0ull;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every VMCS field, one row each: encoding, name, how a nested VMCS02 gets it, the capability that makes it exist.
+// Every VMCS field, one row each: encoding, name, how a nested VMCS02 gets it, the capability that makes it
+// exist.
 #pragma once
 #include <array>
 #include <string_view>
@@ -13,7 +14,8 @@ namespace droste {
 enum class FieldSize : u8 { w16, w64, w32, natural };
 enum class FieldArea : u8 { control, exit_information, guest, host };
 
-/// Where the VMCS with which level n-1's processor runs level n+1 takes a field from. A hint for nested/, in one place.
+/// Where the VMCS with which level n-1's processor runs level n+1 takes a field from. A hint for nested/, in
+/// one place.
 enum class Merge : u8 { from_guest, from_host, computed, bits_or, bits_and };
 
 struct VmcsField {

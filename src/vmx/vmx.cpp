@@ -56,12 +56,25 @@ void Vmx::make_current(const Vmcs& v) {
 void Vmx::written(Field field) {
     // Fields that no check on controls and host state reads, or that are checked at every entry.
     if (field->area() == FieldArea::guest || field->read_only()) return;
-    constexpr Field unchecked[] = {
-        "entry_interruption_information"_f, "entry_exception_error_code"_f, "entry_instruction_length"_f,
-        "tpr_threshold"_f, "tsc_offset"_f, "exception_bitmap"_f, "page_fault_error_code_mask"_f,
-        "page_fault_error_code_match"_f, "cr0_guest_host_mask"_f, "cr4_guest_host_mask"_f, "cr0_read_shadow"_f,
-        "cr4_read_shadow"_f, "xss_exiting_bitmap"_f, "ple_gap"_f, "ple_window"_f, "eoi_exit_bitmap_0"_f,
-        "eoi_exit_bitmap_1"_f, "eoi_exit_bitmap_2"_f, "eoi_exit_bitmap_3"_f};
+    constexpr Field unchecked[] = {"entry_interruption_information"_f,
+                                   "entry_exception_error_code"_f,
+                                   "entry_instruction_length"_f,
+                                   "tpr_threshold"_f,
+                                   "tsc_offset"_f,
+                                   "exception_bitmap"_f,
+                                   "page_fault_error_code_mask"_f,
+                                   "page_fault_error_code_match"_f,
+                                   "cr0_guest_host_mask"_f,
+                                   "cr4_guest_host_mask"_f,
+                                   "cr0_read_shadow"_f,
+                                   "cr4_read_shadow"_f,
+                                   "xss_exiting_bitmap"_f,
+                                   "ple_gap"_f,
+                                   "ple_window"_f,
+                                   "eoi_exit_bitmap_0"_f,
+                                   "eoi_exit_bitmap_1"_f,
+                                   "eoi_exit_bitmap_2"_f,
+                                   "eoi_exit_bitmap_3"_f};
     for (const Field f : unchecked)
         if (f == field) return;
     checked_.remove(current_.address());
@@ -119,7 +132,8 @@ Outcome Vmx::vmptrld(u64 address) {
     if (address == vmxon_pointer_) return fail(VmxError::vmptrld_vmxon_pointer);
     const Vmcs v(cpu_.memory, address);
     const u32 revision = v ? v.revision() : cpu_.memory.read32(address);
-    // Memory that is no RAM reads as something that is not our revision; a device that mimics it is refused too.
+    // Memory that is no RAM reads as something that is not our revision; a device that mimics it is refused
+    // too.
     const bool shadow_allowed = caps_.has("vmcs_shadowing"_vmx);
     if (!v || (revision & 0x7FFFFFFF) != caps_.revision || ((revision >> 31) != 0 && !shadow_allowed))
         return fail(VmxError::vmptrld_revision);
@@ -157,12 +171,14 @@ Outcome Vmx::invept(u64 type, u64 eptp, u64 reserved) {
 
 Outcome Vmx::invvpid(u64 type, u64 descriptor, u64 linear) {
     constexpr Capability types[] = {"invvpid_individual_address"_vmx, "invvpid_single_context"_vmx,
-                                    "invvpid_all_contexts"_vmx, "invvpid_single_context_retaining_globals"_vmx};
+                                    "invvpid_all_contexts"_vmx,
+                                    "invvpid_single_context_retaining_globals"_vmx};
     if (type >= std::size(types) || !caps_.has(types[type])) return fail(VmxError::invalid_operand);
     const auto vpid = static_cast<u16>(descriptor);
     if ((descriptor >> 16) != 0) return fail(VmxError::invalid_operand);
     if (type != 2 && vpid == 0) return fail(VmxError::invalid_operand);
-    if (type == 0 && sign_extend(linear, cpu_.model.linear_bits) != linear) return fail(VmxError::invalid_operand);
+    if (type == 0 && sign_extend(linear, cpu_.model.linear_bits) != linear)
+        return fail(VmxError::invalid_operand);
     switch (type) {
     case 0: cpu_.mmu.invvpid_address(vpid, Linear(linear)); break;
     case 1: cpu_.mmu.invvpid_single(vpid, false); break;
@@ -222,7 +238,8 @@ void Vmx::visit(Archive& a) {
     current_ = current == Vmcs::none ? Vmcs() : Vmcs(cpu_.memory, current);
     shadow_ = shadow == Vmcs::none ? Vmcs() : Vmcs(cpu_.memory, shadow);
     checked_.clear();
-    if (cpu_.non_root && !current_) cpu_.non_root = false;  // a damaged file: never run a guest without its VMCS
+    if (cpu_.non_root && !current_)
+        cpu_.non_root = false;  // a damaged file: never run a guest without its VMCS
     if (current_) read_controls();
     gates_of_ = {};
     if (cpu_.non_root) {

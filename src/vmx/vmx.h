@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vmx: VMX operation of one logical processor: its VMCS pointers, VM entries, VM exits, and what non-root code may do.
+// Vmx: VMX operation of one logical processor: its VMCS pointers, VM entries, VM exits, and what non-root
+// code may do.
 #pragma once
 #include <span>
 #include <vector>
@@ -102,12 +103,14 @@ public:
     Outcome succeed();
     Outcome fail_invalid();
     Outcome fail_valid(VmxError error);
-    /// VMREAD and VMWRITE of a field that is not there. In non-root operation the error goes to the shadow VMCS.
+    /// VMREAD and VMWRITE of a field that is not there. In non-root operation the error goes to the shadow
+    /// VMCS.
     Outcome fail_field(VmxError error);
     Outcome fail(VmxError error) { return current_ ? fail_valid(error) : fail_invalid(); }
 
     // ---- exits (exit.cpp). All need Cpu::rip at the guest's instruction.
-    /// Recognises the exit: observers, the router, and unless that one took it, the SDM's exit to root operation.
+    /// Recognises the exit: observers, the router, and unless that one took it, the SDM's exit to root
+    /// operation.
     void exit(ExitEvent event);
     /// The SDM's exit to root operation. For routers that decide late.
     void exit_to_root(ExitEvent& event);
@@ -117,7 +120,8 @@ public:
     void exit_attempt(const ExitRow* row, const Insn& in, std::optional<u64> operand);
     /// An exit of a memory access, of an instruction or of event delivery.
     void exit_access(const ExitRow* row, u64 qualification);
-    /// Exit after the instruction that runs now has completed (APIC-write, virtualized EOI, TPR below threshold).
+    /// Exit after the instruction that runs now has completed (APIC-write, virtualized EOI, TPR below
+    /// threshold).
     void exit_after_instruction(const ExitRow* row, u64 qualification);
 
     // ---- NonRootHooks
@@ -154,7 +158,8 @@ private:
     friend class PreemptionTimer;
 
     // entry.cpp
-    Outcome fail_entry(const ExitRow* row, u64 qualification, const EntryEvent& event, std::string_view check);
+    Outcome fail_entry(const ExitRow* row, u64 qualification, const EntryEvent& event,
+                       std::string_view check);
     const EntryCheck* check_controls_and_host();
     void read_controls();
     void start_non_root();

@@ -10,10 +10,21 @@ namespace droste {
 
 /// Numbers of SDM "VM-Instruction Error Numbers".
 enum class VmxError : u32 {
-    vmcall_in_root = 1, vmclear_address = 2, vmclear_vmxon_pointer = 3, vmlaunch_not_clear = 4,
-    vmresume_not_launched = 5, entry_controls = 7, entry_host_state = 8, vmptrld_address = 9,
-    vmptrld_vmxon_pointer = 10, vmptrld_revision = 11, unsupported_field = 12, read_only_field = 13, vmxon_in_root = 15,
-    entry_blocked_by_mov_ss = 26, invalid_operand = 28,
+    vmcall_in_root = 1,
+    vmclear_address = 2,
+    vmclear_vmxon_pointer = 3,
+    vmlaunch_not_clear = 4,
+    vmresume_not_launched = 5,
+    entry_controls = 7,
+    entry_host_state = 8,
+    vmptrld_address = 9,
+    vmptrld_vmxon_pointer = 10,
+    vmptrld_revision = 11,
+    unsupported_field = 12,
+    read_only_field = 13,
+    vmxon_in_root = 15,
+    entry_blocked_by_mov_ss = 26,
+    invalid_operand = 28,
 };
 
 struct VmxErrorRow {

@@ -296,7 +296,8 @@ protected:
         m.set("vmcs_link_pointer"_f, VmxMachine::shadow_vmcs);
     }
     void let(u64 bitmap, u32 encoding) {
-        m.poke<u8>(bitmap + encoding / 8, static_cast<u8>(m.peek<u8>(bitmap + encoding / 8) & ~(1u << encoding % 8)));
+        m.poke<u8>(bitmap + encoding / 8,
+                   static_cast<u8>(m.peek<u8>(bitmap + encoding / 8) & ~(1u << encoding % 8)));
     }
     u32 run(const std::vector<u8>& bytes) {
         m.write(at, bytes);

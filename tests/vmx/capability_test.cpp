@@ -13,8 +13,8 @@ VmxCapabilities capabilities(std::string_view name, const std::vector<std::strin
     return make_vmx_capabilities(model, changes).value();
 }
 
-/// Controls and capabilities that the part has and Droste lacks: dual-monitor treatment and entry to SMM, processor
-/// trace, MPX, the performance monitor, execute control by mode, #VE.
+/// Controls and capabilities that the part has and Droste lacks: dual-monitor treatment and entry to SMM,
+/// processor trace, MPX, the performance monitor, execute control by mode, #VE.
 struct RealValue {
     u32 index;
     u64 value;
@@ -45,13 +45,15 @@ TEST(CapabilityMsrs, SkylakeServer) {
     for (const RealValue& r : real)
         EXPECT_EQ(capability_msr(c, r.index), r.value & ~r.lacking) << std::hex << "MSR " << r.index;
     // BASIC: our region is a whole page, and there is no dual-monitor treatment (bit 49).
-    EXPECT_EQ(capability_msr(c, 0x480), (0x00da040000000004 & ~(0x1FFFull << 32) & ~(1ull << 49)) | 0x1000ull << 32);
+    EXPECT_EQ(capability_msr(c, 0x480),
+              (0x00da040000000004 & ~(0x1FFFull << 32) & ~(1ull << 49)) | 0x1000ull << 32);
 }
 
 TEST(CapabilityMsrs, Haswell) {
     // Core i7-4770
     const VmxCapabilities c = capabilities("haswell");
-    EXPECT_EQ(capability_msr(c, 0x481), 0x0000007f00000016u | 1ull << 39);  // the server part has posted interrupts
+    EXPECT_EQ(capability_msr(c, 0x481),
+              0x0000007f00000016u | 1ull << 39);  // the server part has posted interrupts
     EXPECT_EQ(capability_msr(c, 0x482), 0xfff9fffe0401e172);
     EXPECT_EQ(capability_msr(c, 0x483), 0x007fffff00036dff & ~(1ull << 44));
     EXPECT_EQ(capability_msr(c, 0x48c), 0x00000f0106334141u);

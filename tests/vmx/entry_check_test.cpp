@@ -73,10 +73,12 @@ const std::vector<Vector>& vectors() {
     using namespace interruptibility_bits;
     static const std::vector<Vector> list = {
         {"pin-based controls: reserved bits", nothing(), bits_on("pin_based_controls"_f, 1u << 8)},
-        {"primary processor-based controls: reserved bits", nothing(), bits_off("primary_processor_based_controls"_f, 2)},
+        {"primary processor-based controls: reserved bits", nothing(),
+         bits_off("primary_processor_based_controls"_f, 2)},
         {"secondary processor-based controls: reserved bits", nothing(),
          bits_on("secondary_processor_based_controls"_f, 1u << 15)},
-        {"CR3-target count is not above the number of targets", on("cr3_target_count"_f, 4), on("cr3_target_count"_f, 5)},
+        {"CR3-target count is not above the number of targets", on("cr3_target_count"_f, 4),
+         on("cr3_target_count"_f, 5)},
         {"I/O-bitmap addresses are aligned and within the physical-address width", with("use_io_bitmaps"_vmx),
          on("io_bitmap_b_address"_f, 0x1001)},
         {"MSR-bitmap address is aligned and within the physical-address width", with("use_msr_bitmaps"_vmx),
@@ -99,13 +101,14 @@ const std::vector<Vector>& vectors() {
              m.enable("nmi_exiting"_vmx), m.enable("virtual_nmis"_vmx), m.enable("nmi_window_exiting"_vmx);
          },
          [](VmxMachine& m) { m.disable("virtual_nmis"_vmx); }},
-        {"APIC-access address is aligned and within the physical-address width", with("virtualize_apic_accesses"_vmx),
-         on("apic_access_address"_f, 0x123)},
+        {"APIC-access address is aligned and within the physical-address width",
+         with("virtualize_apic_accesses"_vmx), on("apic_access_address"_f, 0x123)},
         {"APIC virtualization needs the TPR shadow",
          [](VmxMachine& m) { apic(m), m.enable("virtualize_x2apic_mode"_vmx); },
          [](VmxMachine& m) { m.disable("use_tpr_shadow"_vmx); }},
         {"x2APIC mode and APIC accesses are not virtualized together",
-         [](VmxMachine& m) { apic(m), m.enable("virtualize_x2apic_mode"_vmx); }, with("virtualize_apic_accesses"_vmx)},
+         [](VmxMachine& m) { apic(m), m.enable("virtualize_x2apic_mode"_vmx); },
+         with("virtualize_apic_accesses"_vmx)},
         {"virtual-interrupt delivery needs external-interrupt exiting", delivery,
          [](VmxMachine& m) { m.disable("external_interrupt_exiting"_vmx); }},
         {"posted interrupts: delivery, acknowledge on exit, vector, descriptor", posted,
@@ -180,14 +183,18 @@ const std::vector<Vector>& vectors() {
         {"guest CR0 obeys the fixed bits", nothing(), bits_off("guest_cr0"_f, cr0_bits::ne)},
         {"guest CR0.PG needs CR0.PE", real_mode_guest, bits_on("guest_cr0"_f, cr0_bits::pg)},
         {"guest CR4 obeys the fixed bits", nothing(), bits_on("guest_cr4"_f, 1u << 31)},
-        {"guest IA32_DEBUGCTL: reserved bits", with("load_debug_controls"_vmx), on("guest_ia32_debugctl"_f, 4)},
+        {"guest IA32_DEBUGCTL: reserved bits", with("load_debug_controls"_vmx),
+         on("guest_ia32_debugctl"_f, 4)},
         {"IA-32e mode guest needs CR0.PG and CR4.PAE", nothing(), bits_off("guest_cr4"_f, cr4_bits::pae)},
         {"guest CR4.PCIDE needs IA-32e mode", guest32, bits_on("guest_cr4"_f, cr4_bits::pcide)},
         {"guest CR3 is within the physical-address width", nothing(), bits_on("guest_cr3"_f, 1ull << 63)},
         {"guest DR7: bits 63:32 are 0", with("load_debug_controls"_vmx), bits_on("guest_dr7"_f, 1ull << 32)},
-        {"guest IA32_SYSENTER_ESP and EIP are canonical", nothing(), on("guest_ia32_sysenter_esp"_f, 1ull << 47)},
-        {"guest IA32_PAT holds memory types", with("entry_load_ia32_pat"_vmx), on("guest_ia32_pat"_f, 0x0300)},
-        {"guest IA32_EFER: reserved bits", with("entry_load_ia32_efer"_vmx), bits_on("guest_ia32_efer"_f, 0x200)},
+        {"guest IA32_SYSENTER_ESP and EIP are canonical", nothing(),
+         on("guest_ia32_sysenter_esp"_f, 1ull << 47)},
+        {"guest IA32_PAT holds memory types", with("entry_load_ia32_pat"_vmx),
+         on("guest_ia32_pat"_f, 0x0300)},
+        {"guest IA32_EFER: reserved bits", with("entry_load_ia32_efer"_vmx),
+         bits_on("guest_ia32_efer"_f, 0x200)},
         {"guest IA32_EFER.LMA equals the IA-32e mode guest control, and LME with paging",
          with("entry_load_ia32_efer"_vmx), bits_off("guest_ia32_efer"_f, efer_bits::lma)},
         {"guest TR selector: TI is 0", nothing(), bits_on("guest_tr_selector"_f, 4)},
@@ -218,7 +225,8 @@ const std::vector<Vector>& vectors() {
          }},
         {"guest DS, ES, FS, GS: DPL", nothing(), on("guest_fs_selector"_f, 0x13)},
         {"guest segments are present", nothing(), on("guest_gs_access_rights"_f, 0xC013)},
-        {"guest segments: reserved access-rights bits", nothing(), bits_on("guest_cs_access_rights"_f, 0x100)},
+        {"guest segments: reserved access-rights bits", nothing(),
+         bits_on("guest_cs_access_rights"_f, 0x100)},
         {"guest CS: D and L", nothing(), bits_on("guest_cs_access_rights"_f, 0x4000)},
         {"guest segments: G fits the limit", nothing(), bits_off("guest_ds_access_rights"_f, 0x8000)},
         {"guest TR: access rights and limit", nothing(), on("guest_tr_access_rights"_f, 0x89)},
@@ -235,7 +243,8 @@ const std::vector<Vector>& vectors() {
              inject(m, 0x80000020);
          },
          bits_off("guest_rflags"_f, rflags_bits::if_)},
-        {"guest activity state is supported", on("guest_activity_state"_f, 3), on("guest_activity_state"_f, 4)},
+        {"guest activity state is supported", on("guest_activity_state"_f, 3),
+         on("guest_activity_state"_f, 4)},
         {"guest activity state HLT needs CPL 0", on("guest_activity_state"_f, 1),
          [](VmxMachine& m) {
              m.set("guest_cs_selector"_f, 0x1B), m.set("guest_ss_selector"_f, 0x23);
@@ -367,7 +376,8 @@ TEST(EntryChecks, EachPassesAndEachFails) {
         } else {
             EXPECT_EQ(m.last_entry_outcome, Outcome::next);
             EXPECT_TRUE(m.zf());
-            EXPECT_EQ(m.error(), check.stage == Stage::controls ? VmxError::entry_controls : VmxError::entry_host_state);
+            EXPECT_EQ(m.error(),
+                      check.stage == Stage::controls ? VmxError::entry_controls : VmxError::entry_host_state);
             EXPECT_EQ(m.reason(), 0u);
         }
     }
@@ -420,7 +430,8 @@ TEST(EntryChecks, LegacyHost) {
     EXPECT_EQ(refused(on("host_ss_selector"_f, 0)), "host SS is not null for a 32-bit host");
     EXPECT_EQ(refused([](VmxMachine& n) { n.enable("host_address_space_size"_vmx); }),
               "outside IA-32e mode neither guest nor host are 64-bit");
-    EXPECT_EQ(refused(on("host_rip"_f, 1ull << 32)), "32-bit host: guest not IA-32e, CR4.PCIDE 0, RIP below 4 GiB");
+    EXPECT_EQ(refused(on("host_rip"_f, 1ull << 32)),
+              "32-bit host: guest not IA-32e, CR4.PCIDE 0, RIP below 4 GiB");
     EXPECT_EQ(refused(bits_on("host_cr4"_f, cr4_bits::pcide)),
               "32-bit host: guest not IA-32e, CR4.PCIDE 0, RIP below 4 GiB");
 }

@@ -398,7 +398,8 @@ TEST_F(Events, EferAndIa32eControlFollowTheGuest) {
     m.set("guest_cs_access_rights"_f, 0xC09B);
     // mov eax, cr0; or eax, 0x80000000; mov cr0, eax; cpuid
     EXPECT_EQ(run({0x0F, 0x20, 0xC0, 0x0D, 0, 0, 0, 0x80, 0x0F, 0x22, 0xC0, 0x0F, 0xA2}), 10u);
-    EXPECT_NE(m.get("entry_controls"_f) & "ia32e_mode_guest"_vmx.mask(), 0u) << "IA32_EFER.LMA is stored on exit";
+    EXPECT_NE(m.get("entry_controls"_f) & "ia32e_mode_guest"_vmx.mask(), 0u)
+        << "IA32_EFER.LMA is stored on exit";
     EXPECT_EQ(m.get("guest_ia32_efer"_f), efer_bits::lme | efer_bits::lma);
     EXPECT_NE(m.cpu.efer & efer_bits::sce, 0u) << "the host's EFER came back";
     EXPECT_EQ(m.resume(), 10u) << "and the guest goes on";
@@ -451,8 +452,9 @@ TEST_F(Events, EntryFailsAtTheMsrThatIsIllegal) {
     m.set("entry_msr_load_count"_f, 2);
     m.cpu.interruptibility = nmi;
     entry(0, 0xC0000102, 0x1000);
-    const std::pair<u64, u64> illegal[] = {{0xC0000100, 0x1000}, {0xC0000101, 0x1000}, {0x808, 0},
-                                           {0xC0000102, 1ull << 47}, {1ull << 32 | 0xC0000102, 0}, {0x480, 0}};
+    const std::pair<u64, u64> illegal[] = {
+        {0xC0000100, 0x1000},     {0xC0000101, 0x1000},         {0x808, 0},
+        {0xC0000102, 1ull << 47}, {1ull << 32 | 0xC0000102, 0}, {0x480, 0}};
     for (const auto& [head, data] : illegal) {
         entry(1, head, data);
         EXPECT_FALSE(m.enter());

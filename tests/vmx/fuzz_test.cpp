@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random VMCS contents: whatever software puts there, entries succeed or fail by the rules and the emulator survives.
+// Random VMCS contents: whatever software puts there, entries succeed or fail by the rules and the emulator
+// survives.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -61,14 +62,16 @@ void one_round(VmxMachine& m, Fuzzer& f, bool behind_the_back) {
     for (u64 i = f.below(4); i > 0; --i) m.set(f.field(), f.value());
     for (unsigned i = 0; i < 32; ++i) m.poke<u8>(VmxMachine::guest_code + i, static_cast<u8>(f.value()));
     if (f.below(4) == 0) {  // the handlers of the guest's exceptions, descriptor tables and page tables
-        const u64 targets[] = {TestMachine::idt, TestMachine::gdt, TestMachine::tables, VmxMachine::ept_tables};
+        const u64 targets[] = {TestMachine::idt, TestMachine::gdt, TestMachine::tables,
+                               VmxMachine::ept_tables};
         m.poke<u64>(targets[f.below(4)] + 8 * f.below(512), f.value());
     }
     if (f.below(4) == 0) m.interrupts.raise(static_cast<u8>(f.value()));
     if (f.below(8) == 0) m.cpu.nmi();
     if (f.below(16) == 0) m.cpu.init();
     const bool inside = m.enter();
-    if (behind_the_back)  // undefined by the architecture, but possible: the region written by ordinary stores
+    if (behind_the_back)  // undefined by the architecture, but possible: the region written by ordinary
+                          // stores
         for (unsigned i = 0; i < 4; ++i)
             m.vmx.current().set(f.field(), f.value());
     if (inside) m.run_for(50);

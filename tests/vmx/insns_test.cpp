@@ -28,8 +28,9 @@ const std::vector<u8> vmcall_bytes = {0x0F, 0x01, 0xC1}, vmlaunch_bytes = {0x0F,
                       vmfunc_bytes = {0x0F, 0x01, 0xD4};
 
 const std::vector<std::vector<u8>> all_bytes = {
-    vmxon_bytes,     vmclear_bytes, vmptrld_bytes, vmptrst_bytes,  vmread_rbx_rax, vmwrite_rax_rbx, invept_bytes,
-    invvpid_bytes,   vmcall_bytes,  vmlaunch_bytes, vmresume_bytes, vmxoff_bytes,  vmfunc_bytes};
+    vmxon_bytes,     vmclear_bytes, vmptrld_bytes, vmptrst_bytes, vmread_rbx_rax,
+    vmwrite_rax_rbx, invept_bytes,  invvpid_bytes, vmcall_bytes,  vmlaunch_bytes,
+    vmresume_bytes,  vmxoff_bytes,  vmfunc_bytes};
 
 enum class Result : u8 { success, invalid, valid, fault };
 Result execute(VmxMachine& m, const std::vector<u8>& bytes, u64 operand = 0) {

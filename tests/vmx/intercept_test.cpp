@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What guests may do by themselves and what exits: controls, masks, bitmaps, and the information that exits give.
+// What guests may do by themselves and what exits: controls, masks, bitmaps, and the information that exits
+// give.
 #include <gtest/gtest.h>
 
 #include "vmx_machine.h"
@@ -148,9 +149,13 @@ TEST(Intercepts, InstructionInformation) {
         // vmclear [0x4000]: no base, no index
         {{0x66, 0x0F, 0xC7, 0x34, 0x25, 0, 0x40, 0, 0}, always, 2 << 7 | 3 << 15 | 1 << 22 | 1 << 27},
         // invept rdx, [rbp+r12*2]
-        {{0x66, 0x42, 0x0F, 0x38, 0x80, 0x54, 0x65, 0}, always, 1 | 2 << 7 | 2 << 15 | 12 << 18 | 5 << 23 | 2u << 28},
+        {{0x66, 0x42, 0x0F, 0x38, 0x80, 0x54, 0x65, 0},
+         always,
+         1 | 2 << 7 | 2 << 15 | 12 << 18 | 5 << 23 | 2u << 28},
         // lidt [eax]: 32-bit addresses
-        {{0x67, 0x0F, 0x01, 0x18}, "descriptor_table_exiting"_vmx, 1 << 7 | 1 << 11 | 3 << 15 | 1 << 22 | 3u << 28},
+        {{0x67, 0x0F, 0x01, 0x18},
+         "descriptor_table_exiting"_vmx,
+         1 << 7 | 1 << 11 | 3 << 15 | 1 << 22 | 3u << 28},
         // sldt ebx
         {{0x0F, 0x00, 0xC3}, "descriptor_table_exiting"_vmx, 1 << 10 | 3 << 3},
         // ltr [rax]
@@ -172,7 +177,8 @@ TEST(Intercepts, InstructionInformation) {
         constexpr u32 register_form = 1u << 10;
         // With a register operand the fields of the memory operand are undefined.
         const u32 mask = t.information & register_form ? 0xF0000078 | register_form : ~0u;
-        EXPECT_EQ(m.get("exit_instruction_information"_f) & mask, t.information) << std::hex << unsigned{t.bytes[1]};
+        EXPECT_EQ(m.get("exit_instruction_information"_f) & mask, t.information)
+            << std::hex << unsigned{t.bytes[1]};
     }
 }
 
@@ -356,7 +362,8 @@ TEST(Intercepts, PageModificationLog) {
     m.enable("enable_pml"_vmx);
     m.poke<u64>(VmxMachine::ept_tables + 0x2000 + 8 * 16, (32u << 20) | 0xB7);
     m.set("pml_index"_f, 0);
-    // a store to 32 MBytes: first the page with the paging structures is logged, then there is no room for the other
+    // a store to 32 MBytes: first the page with the paging structures is logged, then there is no room for
+    // the other
     const std::vector<u8> store = {0x48, 0x89, 0x04, 0x25, 0x23, 0x51, 0x00, 0x02, 0x0F, 0xA2};
     EXPECT_EQ(run(m, store), 62u) << "the log had one entry";
     EXPECT_EQ(m.get("pml_index"_f), 0xFFFFu);
@@ -406,12 +413,13 @@ TEST(Intercepts, EptpSwitching) {
     // mov ecx, 3; xor eax, eax; vmfunc; cpuid
     EXPECT_EQ(run(m, {0xB9, 3, 0, 0, 0, 0x31, 0xC0, 0x0F, 0x01, 0xD4, 0x0F, 0xA2}), 10u);
     EXPECT_EQ(m.get("eptp"_f), VmxMachine::ept_tables | 0x1E);
-    EXPECT_EQ(run(m, {0xB9, 4, 0, 0, 0, 0x31, 0xC0, 0x0F, 0x01, 0xD4}), "vmfunc"_exit->number) << "entry 4 is invalid";
+    EXPECT_EQ(run(m, {0xB9, 4, 0, 0, 0, 0x31, 0xC0, 0x0F, 0x01, 0xD4}), "vmfunc"_exit->number)
+        << "entry 4 is invalid";
 }
 
 TEST(Intercepts, TaskSwitch) {
-    // Task switches exit before anything of the new task is loaded. A far jump through a TSS descriptor from a 32-bit
-    // guest with PAE paging under EPT.
+    // Task switches exit before anything of the new task is loaded. A far jump through a TSS descriptor from
+    // a 32-bit guest with PAE paging under EPT.
     VmxMachine m;
     m.start();
     m.enable_ept();

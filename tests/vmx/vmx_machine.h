@@ -23,7 +23,8 @@ inline CpuModel vmx_model() {
 
 class VmxMachine : public TestMachine {
 public:
-    static constexpr u64 vmxon_region = 0x20'0000, vmcs_a = 0x20'1000, vmcs_b = 0x20'2000, shadow_vmcs = 0x20'3000;
+    static constexpr u64 vmxon_region = 0x20'0000, vmcs_a = 0x20'1000, vmcs_b = 0x20'2000,
+                         shadow_vmcs = 0x20'3000;
     static constexpr u64 io_bitmap_a = 0x20'4000, io_bitmap_b = 0x20'5000, msr_bitmap = 0x20'6000;
     static constexpr u64 vmread_bitmap = 0x20'7000, vmwrite_bitmap = 0x20'8000;
     static constexpr u64 virtual_apic = 0x20'9000, apic_page = 0x20'A000, posted_descriptor = 0x20'B000;
@@ -33,16 +34,19 @@ public:
 
     explicit VmxMachine(const std::vector<std::string>& changes = {})
         : TestMachine(Mode::long64, 0, vmx_model(), {vmx_instruction_rows()}),
-          msr_table({cpu_msr_rows(), Vmx::msr_rows()}), vmx(cpu, make_vmx_capabilities(model, changes).value()) {
+          msr_table({cpu_msr_rows(), Vmx::msr_rows()}),
+          vmx(cpu, make_vmx_capabilities(model, changes).value()) {
         cpu.msrs = &msr_table;
         cpu.feature_control = 5;
         cpu.cr4 |= cr4_bits::vmxe;
         // TR as an operating system has it: VM entry wants a busy TSS.
         cpu.segment(Seg::tr) = Segment{.selector = 0x28, .limit = 0x67, .access = 0x8B, .base = 0xB000};
-        cpu.segment(Seg::ldtr) = Segment{.selector = 0, .limit = 0, .access = Segment::unusable_bit, .base = 0};
+        cpu.segment(Seg::ldtr) =
+            Segment{.selector = 0, .limit = 0, .access = Segment::unusable_bit, .base = 0};
         install_exception_stops();
         cpu.context_changed();
-        for (const u64 region : {vmxon_region, vmcs_a, vmcs_b}) poke<u32>(region, vmx.capabilities().revision);
+        for (const u64 region : {vmxon_region, vmcs_a, vmcs_b})
+            poke<u32>(region, vmx.capabilities().revision);
         poke<u32>(shadow_vmcs, vmx.capabilities().revision | 0x80000000);
         make_ept();
         for (unsigned i = 0; i < 4096; ++i) {
@@ -130,7 +134,8 @@ private:
     void make_ept() {
         poke<u64>(ept_tables, (ept_tables + 0x1000) | 7);
         poke<u64>(ept_tables + 0x1000, (ept_tables + 0x2000) | 7);
-        for (u64 i = 0; i < 512; ++i) poke<u64>(ept_tables + 0x2000 + 8 * i, (i << 21) | 0xB7);  // 2 MBytes, write-back
+        for (u64 i = 0; i < 512; ++i)
+            poke<u64>(ept_tables + 0x2000 + 8 * i, (i << 21) | 0xB7);  // 2 MBytes, write-back
     }
 
     void fill() {
