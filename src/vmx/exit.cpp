@@ -47,6 +47,7 @@ void Vmx::exit_after_instruction(const ExitRow* row, u64 qualification) {
 }
 
 void Vmx::exit(ExitEvent e) {
+    if (e.insn != nullptr) cpu_.running = e.insn;  // the exact time, also in the middle of a block
     e.vmcs = current_.address();
     e.linear_rip = cpu_.ea_base_cs() + cpu_.rip;
     e.ticks = cpu_.ticks();

@@ -82,6 +82,7 @@ template <bool launch> Outcome vmenter(Cpu& cpu, const Insn& in) {
     if (cpu.non_root) return attempt(cpu, in, launch ? "vmlaunch"_exit : "vmresume"_exit);
     if (cpu.cpl != 0) return cpu.gp0();
     cpu.rip = cpu.insn_rip(in);
+    cpu.running = &in;  // the VMX-preemption timer starts at the exact time
     return vmx_of(cpu)->enter(launch);
 }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What instructions and exceptions of the guest ask before they act: gates, masks, shadows and bitmaps.
+#include <utility>
+
 #include "cpu/decode/decoder.h"
 #include "vmx/instruction_info.h"
 #include "vmx/interruption.h"
@@ -196,7 +198,9 @@ bool Vmx::pause(const Insn& in) {
     bool exits = controls_.has("pause_exiting"_vmx);
     if (!exits && controls_.has("pause_loop_exiting"_vmx) && cpu_.cpl == 0) {
         // SDM "Changes to Instruction Behavior in VMX Non-Root Operation", PAUSE: times by the TSC.
+        const Insn* const before = std::exchange(cpu_.running, &in);
         const u64 now = cpu_.now();
+        cpu_.running = before;
         if (ple_last_ == 0 || now - ple_last_ > get("ple_gap"_f)) ple_first_ = now;
         ple_last_ = now;
         exits = now - ple_first_ > get("ple_window"_f);

@@ -334,6 +334,29 @@ TEST_F(Events, PreemptionTimer) {
     EXPECT_LE(m.get("vmx_preemption_timer_value"_f), 1000u);
 }
 
+TEST_F(Events, ExitsInMidBlockTellTheExactTime) {
+    // VMREAD stands in the middle of a block; the same guest single-stepped by the run loop gives the same ticks.
+    class Ticks final : public VmxObserver {
+    public:
+        void exit_recognised(const ExitEvent& e) override { at.push_back(e.ticks); }
+        std::vector<u64> at;
+    };
+    const auto ticks_of_exit = [](bool stepped) {
+        VmxMachine n;
+        Ticks ticks;
+        n.vmx.add_observer(ticks);
+        n.start();
+        n.write(at, {0x90, 0x90, 0x0F, 0x78, 0xC3, 0x90, 0x90, 0x90, 0x0F, 0xA2});
+        EXPECT_TRUE(n.enter());
+        const u64 start = n.cpu.ticks();
+        for (int i = 0; i < 20 && n.cpu.non_root; ++i) n.run_for(stepped ? 1 : 100);
+        EXPECT_EQ(ticks.at.size(), 1u);
+        return ticks.at.at(0) - start;
+    };
+    EXPECT_EQ(ticks_of_exit(true), 2u);
+    EXPECT_EQ(ticks_of_exit(false), 2u);
+}
+
 TEST_F(Events, SingleStepTrapIsDeliveredAndPends) {
     m.add("guest_rflags"_f, rflags_bits::tf);
     EXPECT_EQ(run({0x90, 0x90}), 0xFFFFu);
