@@ -309,10 +309,10 @@ constexpr InsnRow rows[] = {
     {"LODS", "AD"_op, "=rAX, Xv"_operands, lods_sizes, Feature::base, traits::rep, "r:D"_flags},
     {"SCAS", "AE"_op, "AL, Yb"_operands, scas_sizes, Feature::base, traits::rep, "w:OSZAPC r:D"_flags},
     {"SCAS", "AF"_op, "rAX, Yv"_operands, scas_sizes, Feature::base, traits::rep, "w:OSZAPC r:D"_flags},
-    {"INS", "6C"_op, "=Yb, DX"_operands, ins_sizes, Feature::base, port, "r:DI"_flags},
-    {"INS", "6D"_op, "=Yz, DX"_operands, ins_sizes, Feature::base, port, "r:DI"_flags},
-    {"OUTS", "6E"_op, "DX, Xb"_operands, outs_sizes, Feature::base, port, "r:DI"_flags},
-    {"OUTS", "6F"_op, "DX, Xz"_operands, outs_sizes, Feature::base, port, "r:DI"_flags},
+    {"INS", "6C"_op, "=Yb, DX"_operands, ins_sizes, Feature::base, port, "r:D"_flags},
+    {"INS", "6D"_op, "=Yz, DX"_operands, ins_sizes, Feature::base, port, "r:D"_flags},
+    {"OUTS", "6E"_op, "DX, Xb"_operands, outs_sizes, Feature::base, port, "r:D"_flags},
+    {"OUTS", "6F"_op, "DX, Xz"_operands, outs_sizes, Feature::base, port, "r:D"_flags},
     // clang-format on
 };
 
