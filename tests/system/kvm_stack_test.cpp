@@ -120,11 +120,18 @@ TEST_P(KvmStack, ExitsAreAttributed) {
     const double all = r["vm_exits"];
     EXPECT_GT(all, 3'000);
     EXPECT_LE(r["unknown_exits"].get<double>() / all, 0.001);
-    // Every hardware exit belongs to one round trip; the last ones may still be open at power-off.
-    double within = 0;
-    for (const Json& e : r["exits"])
+    // Every hardware exit opens at most one round trip and lies within at least one: in that of its level, and in
+    // those of deeper levels that it serves. The last ones may still be open at power-off.
+    double opened = 0, within = 0;
+    for (const Json& e : r["exits"]) {
+        opened += e["count"].get<double>();
         within += e["count"].get<double>() * e["amplification"].get<double>();
-    EXPECT_NEAR(within / all, 1.0, 0.001);
+    }
+    EXPECT_LE(opened, all);
+    EXPECT_GE(within / all, 0.999);
+    if (GetParam() == 1) {
+        EXPECT_LE(within, all);
+    }
     // Every level above 0 exits, and a level's hypervisor owns the exits of the one above it.
     for (int level = 1; level <= GetParam(); ++level) {
         const Json* cpuid = account_of(r, level, "cpuid");
