@@ -29,7 +29,8 @@ Outcome cpuid_insn(Cpu& cpu, const Insn& in) {
                                .xcr0 = cpu.xcr0,
                                .xss = cpu.xss,
                                .apic_id = cpu.interrupts.id(),
-                               .apic_enabled = bit(apic_base, 11)};
+                               .apic_enabled = bit(apic_base, 11),
+                               .misc_enable = cpu.misc_enable};
     const u32 leaf = low32(cpu.reg(Gpr::rax));
     const CpuidResult r = cpuid(cpu.model, context, leaf, low32(cpu.reg(Gpr::rcx)));
     // SDM "Determining the Signature": CPUID leaf 1 loads IA32_BIOS_SIGN_ID.
@@ -171,8 +172,11 @@ template <PortOperand where> Outcome out_port(Cpu& cpu, const Insn& in) {
 
 // ---- waiting
 
+/// #UD at CPL > 0, and when IA32_MISC_ENABLE switches the instructions off.
+bool waiting_undefined(const Cpu& cpu) { return cpu.cpl != 0 || !(cpu.misc_enable & misc_enable_bits::monitor); }
+
 Outcome monitor(Cpu& cpu, const Insn& in) {
-    if (cpu.cpl != 0) return cpu.ud();
+    if (waiting_undefined(cpu)) return cpu.ud();
     if (cpu.gates.closed(Gate::monitor)) return cpu.vm_exit(Gate::monitor, in);
     if (low32(cpu.reg(Gpr::rcx)) != 0) return cpu.gp0();
     const u64 mask = in.asz() == 0 ? 0xFFFF : in.asz() == 1 ? 0xFFFFFFFF : ~0ull;
@@ -187,7 +191,7 @@ Outcome monitor(Cpu& cpu, const Insn& in) {
 }
 
 Outcome mwait(Cpu& cpu, const Insn& in) {
-    if (cpu.cpl != 0) return cpu.ud();
+    if (waiting_undefined(cpu)) return cpu.ud();
     if (cpu.gates.closed(Gate::mwait)) return cpu.vm_exit(Gate::mwait, in, cpu.monitor_armed ? 1 : 0);
     const u32 extensions = low32(cpu.reg(Gpr::rcx));
     if (extensions & ~1u) return cpu.gp0();
