@@ -63,7 +63,8 @@ bool set_cr0(Cpu& cpu, u64 value) {
             efer &= ~efer_bits::lma;
         }
     }
-    if ((changed & (cd | nw | pg)) && pae_paging(value, cpu.cr4, efer) && !load_pdptes(cpu, cpu.cr3)) return false;
+    if ((changed & (cd | nw | pg)) && pae_paging(value, cpu.cr4, efer) && !load_pdptes(cpu, cpu.cr3))
+        return false;
     cpu.cr0 = value;
     cpu.efer = efer;
     if (changed & pe) {
@@ -120,7 +121,8 @@ bool set_cr8(Cpu& cpu, u64 value) {
 
 bool set_xcr0(Cpu& cpu, u64 value) {
     constexpr u64 x87 = 1, sse = 2, avx = 4;
-    if ((value & ~cpu.model.valid_xcr0) || !(value & x87) || ((value & avx) && !(value & sse))) return gp0(cpu);
+    if ((value & ~cpu.model.valid_xcr0) || !(value & x87) || ((value & avx) && !(value & sse)))
+        return gp0(cpu);
     cpu.xcr0 = value;
     cpu.context_changed();
     return true;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes of CR0, CR3, CR4, CR8 and XCR0 with their checks and side effects (SDM "MOV-Move to/from Control Registers").
+// Writes of CR0, CR3, CR4, CR8 and XCR0 with their checks and side effects (SDM "MOV-Move to/from Control
+// Registers").
 #pragma once
 #include "cpu/cpu.h"
 

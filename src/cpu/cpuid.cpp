@@ -26,7 +26,8 @@ u32& part(CpuidResult& r, CpuidReg which) {
 
 void add_features(const CpuModel& m, u32 leaf, u32 subleaf, CpuidResult& r) {
     for (const FeatureRow& f : feature_rows())
-        if (f.leaf == leaf && f.subleaf == subleaf && m.features.has(f.feature)) part(r, f.reg) |= 1u << f.bit;
+        if (f.leaf == leaf && f.subleaf == subleaf && m.features.has(f.feature))
+            part(r, f.reg) |= 1u << f.bit;
 }
 
 void set_bit(u32& word, unsigned n, bool on) { word = on ? word | (1u << n) : word & ~(1u << n); }
@@ -65,7 +66,8 @@ CpuidResult cache_parameters(u32 subleaf) {
     if (subleaf >= std::size(caches)) return {};
     const Cache& c = caches[subleaf];
     constexpr u32 self_initializing = 1 << 8;
-    return {c.type | u32{c.level} << 5 | self_initializing, (line - 1) | (c.ways - 1) << 22, c.sets - 1, c.edx};
+    return {c.type | u32{c.level} << 5 | self_initializing, (line - 1) | (c.ways - 1) << 22, c.sets - 1,
+            c.edx};
 }
 
 CpuidResult monitor_leaf(const CpuModel& m) {
@@ -84,8 +86,8 @@ CpuidResult topology(const CpuidContext& c, u32 subleaf) {
 CpuidResult extended_state(const CpuModel& m, const CpuidContext& c, u32 subleaf) {
     if (!m.features.has(Feature::xsave)) return {};
     if (subleaf == 0)
-        return {static_cast<u32>(m.valid_xcr0), xsave_area_size(c.xcr0, false), xsave_area_size(m.valid_xcr0, false),
-                static_cast<u32>(m.valid_xcr0 >> 32)};
+        return {static_cast<u32>(m.valid_xcr0), xsave_area_size(c.xcr0, false),
+                xsave_area_size(m.valid_xcr0, false), static_cast<u32>(m.valid_xcr0 >> 32)};
     if (subleaf == 1) {
         CpuidResult r;
         add_features(m, 0xD, 1, r);

@@ -17,11 +17,12 @@ struct CpuidResult {
 
 /// IA32_MISC_ENABLE: three of its bits change what CPUID tells.
 namespace misc_enable_bits {
-inline constexpr u64 fast_strings = 1, thermal_control = 1 << 3, performance_monitoring = 1 << 7, no_bts = 1 << 11,
-                     no_pebs = 1 << 12, speed_step = 1 << 16, monitor = 1 << 18, limit_cpuid = 1 << 22,
-                     xtpr_disable = 1 << 23, xd_disable = 1ull << 34;
+inline constexpr u64 fast_strings = 1, thermal_control = 1 << 3, performance_monitoring = 1 << 7,
+                     no_bts = 1 << 11, no_pebs = 1 << 12, speed_step = 1 << 16, monitor = 1 << 18,
+                     limit_cpuid = 1 << 22, xtpr_disable = 1 << 23, xd_disable = 1ull << 34;
 inline constexpr u64 read_only = performance_monitoring | no_bts | no_pebs;
-inline constexpr u64 writable = fast_strings | thermal_control | speed_step | monitor | limit_cpuid | xtpr_disable | xd_disable;
+inline constexpr u64 writable =
+    fast_strings | thermal_control | speed_step | monitor | limit_cpuid | xtpr_disable | xd_disable;
 }  // namespace misc_enable_bits
 
 /// What a leaf depends on beside the model.

@@ -13,7 +13,8 @@ inline constexpr u64 b = 0xF, bd = 1 << 13, bs = 1 << 14, bt = 1 << 15, rtm = 1 
 namespace dr7_bits {
 inline constexpr u64 enables = 0xFF, le = 1 << 8, ge = 1 << 9, fixed1 = 1 << 10, gd = 1 << 13;
 }
-/// Bits of CpuState::pending_debug beside B0-B3 (VMCS layout; bt is internal and exists in root operation only).
+/// Bits of CpuState::pending_debug beside B0-B3 (VMCS layout; bt is internal and exists in root operation
+/// only).
 namespace pending_debug_bits {
 inline constexpr u64 enabled = 1 << 12, bs = 1 << 14, bt = 1 << 15;
 }
@@ -21,7 +22,8 @@ namespace debugctl_bits {
 inline constexpr u64 lbr = 1, btf = 2;
 }
 
-/// Before the instruction at Cpu::rip, when stepping: instruction breakpoints. True: #DB was delivered (or it exited).
+/// Before the instruction at Cpu::rip, when stepping: instruction breakpoints. True: #DB was delivered (or it
+/// exited).
 bool check_instruction_breakpoints(Cpu& cpu);
 /// After an instruction that retired, when stepping: RF is cleared, the single-step trap becomes pending.
 /// `tf_before`: RFLAGS.TF when the instruction began. `branched`: it was a taken branch (for DEBUGCTL.BTF).

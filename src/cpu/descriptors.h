@@ -15,8 +15,8 @@ constexpr u32 selector_error(u16 s, u32 ext = 0) { return (s & 0xFFFCu) | ext; }
 /// Types of system-segment and gate descriptors (SDM Table "System-Segment and Gate-Descriptor Types").
 namespace system_type {
 inline constexpr unsigned tss16_available = 1, ldt = 2, tss16_busy = 3, call_gate16 = 4, task_gate = 5,
-                          interrupt_gate16 = 6, trap_gate16 = 7, tss32_available = 9, tss32_busy = 11, call_gate32 = 12,
-                          interrupt_gate32 = 14, trap_gate32 = 15;
+                          interrupt_gate16 = 6, trap_gate16 = 7, tss32_available = 9, tss32_busy = 11,
+                          call_gate32 = 12, interrupt_gate32 = 14, trap_gate32 = 15;
 }
 
 /// Access-rights words (layout of Segment::access) that instructions load without a descriptor.

@@ -13,8 +13,8 @@ namespace {
 
 /// Types of events, as in Vectoring::type.
 namespace event_type {
-constexpr u8 external = 0, nmi = 2, hardware_exception = 3, software_interrupt = 4, privileged_software_exception = 5,
-             software_exception = 6;
+constexpr u8 external = 0, nmi = 2, hardware_exception = 3, software_interrupt = 4,
+             privileged_software_exception = 5, software_exception = 6;
 }
 
 enum class FaultClass : u8 { benign, contributory, page_fault };
@@ -53,7 +53,8 @@ struct Frame {
 /// Pushes FLAGS, CS, IP and goes to the interrupt vector table's entry.
 bool through_vector_table(Cpu& cpu, u64 table, u8 vector, u16 flags, u64 return_ip) {
     u16 ip = 0, cs = 0;
-    if (!cpu.load_system(table + vector * 4, ip) || !cpu.load_system(table + vector * 4 + 2, cs)) return false;
+    if (!cpu.load_system(table + vector * 4, ip) || !cpu.load_system(table + vector * 4 + 2, cs))
+        return false;
     StackWriter stack(cpu, 0);
     if (!stack.push(flags, 2) || !stack.push(cpu.segment(Seg::cs).selector, 2) || !stack.push(return_ip, 2))
         return false;
@@ -118,14 +119,16 @@ Redirection redirection(Cpu& cpu, u8 vector) {
 bool through_task_gate(Cpu& cpu, const Frame& f, const Descriptor& gate) {
     const u16 selector = gate.gate_selector();
     DescriptorAt tss;
-    if (null_selector(selector) || in_ldt(selector)) return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
+    if (null_selector(selector) || in_ldt(selector))
+        return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
     if (!read_descriptor(cpu, selector, Vector::gp, f.ext, tss)) return false;
     const bool available = tss.d.system() && (tss.d.type() == system_type::tss16_available ||
                                               tss.d.type() == system_type::tss32_available);
     if (!available) return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
     if (!tss.d.present()) return refuse(cpu, Vector::np, selector_error(selector, f.ext));
     const std::optional<u32> code = f.v.has_code ? std::optional<u32>(f.v.code) : std::nullopt;
-    switch (task_switch(cpu, selector, tss, TaskSource::task_gate, f.rip, f.flags, code, f.ext, f.v.instruction_length)) {
+    switch (task_switch(cpu, selector, tss, TaskSource::task_gate, f.rip, f.flags, code, f.ext,
+                        f.v.instruction_length)) {
     case TaskSwitch::done: return true;
     case TaskSwitch::exited: cpu.access_exited = true; return false;
     case TaskSwitch::failed: case TaskSwitch::failed_in_new_task: break;
@@ -139,11 +142,13 @@ bool handler_segment(Cpu& cpu, const Frame& f, u16 selector, DescriptorAt& code,
     if (!read_descriptor(cpu, selector, Vector::gp, f.ext, code)) return false;
     const Descriptor& d = code.d;
     if (!d.code() || d.dpl() > cpu.cpl) return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
-    if (cpu.long_mode() && (!d.l() || d.db())) return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
+    if (cpu.long_mode() && (!d.l() || d.db()))
+        return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
     if (!d.present()) return refuse(cpu, Vector::np, selector_error(selector, f.ext));
     level = d.conforming() ? cpu.cpl : d.dpl();
     // SDM "INTERRUPT-FROM-VIRTUAL-8086-MODE": a handler leaves virtual-8086 mode at level 0 or not at all.
-    if (cpu.v86() && (d.conforming() || level != 0)) return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
+    if (cpu.v86() && (d.conforming() || level != 0))
+        return refuse(cpu, Vector::gp, selector_error(selector, f.ext));
     return mark_accessed(cpu, code);
 }
 
@@ -157,10 +162,11 @@ bool push_frame32(StackWriter& stack, Cpu& cpu, const Frame& f, unsigned size, b
     if (cpu.v86())
         for (const Seg s : {Seg::gs, Seg::fs, Seg::ds, Seg::es})
             if (!stack.push(cpu.segment(s).selector, size)) return false;
-    if (with_stack && (!stack.push(cpu.segment(Seg::ss).selector, size) || !stack.push(cpu.reg(Gpr::rsp), size)))
+    if (with_stack &&
+        (!stack.push(cpu.segment(Seg::ss).selector, size) || !stack.push(cpu.reg(Gpr::rsp), size)))
         return false;
-    return stack.push(f.flags, size) && stack.push(cpu.segment(Seg::cs).selector, size) && stack.push(f.rip, size) &&
-           (!f.v.has_code || stack.push(f.v.code, size));
+    return stack.push(f.flags, size) && stack.push(cpu.segment(Seg::cs).selector, size) &&
+           stack.push(f.rip, size) && (!f.v.has_code || stack.push(f.v.code, size));
 }
 
 bool through_gate32(Cpu& cpu, const Frame& f, const Descriptor& gate) {
@@ -173,7 +179,8 @@ bool through_gate32(Cpu& cpu, const Frame& f, const Descriptor& gate) {
     if (!handler_segment(cpu, f, selector, code, level)) return false;
     if (level == cpu.cpl) {
         StackWriter stack(cpu, f.ext);
-        if (!check_target(cpu, code.d, target, f.ext) || !push_frame32(stack, cpu, f, size, false)) return false;
+        if (!check_target(cpu, code.d, target, f.ext) || !push_frame32(stack, cpu, f, size, false))
+            return false;
         cpu.set_sp(stack.sp());
     } else {
         u16 ss = 0;
@@ -181,11 +188,13 @@ bool through_gate32(Cpu& cpu, const Frame& f, const Descriptor& gate) {
         DescriptorAt data;
         if (!inner_stack(cpu, level, f.ext, ss, sp)) return false;
         if (null_selector(ss)) return refuse(cpu, Vector::ts, f.ext);
-        if (!check_stack_segment(cpu, ss, level, Vector::ts, f.ext, data) || !mark_accessed(cpu, data)) return false;
+        if (!check_stack_segment(cpu, ss, level, Vector::ts, f.ext, data) || !mark_accessed(cpu, data))
+            return false;
         const Segment new_ss = data.d.segment(ss);
         const u64 mask = new_ss.db() ? 0xFFFFFFFF : 0xFFFF;
         StackWriter stack(cpu, new_ss, sp, mask, false, StackPrivilege::inner, selector_error(ss, f.ext));
-        if (!check_target(cpu, code.d, target, f.ext) || !push_frame32(stack, cpu, f, size, true)) return false;
+        if (!check_target(cpu, code.d, target, f.ext) || !push_frame32(stack, cpu, f, size, true))
+            return false;
         if (cpu.v86())
             for (const Seg s : {Seg::gs, Seg::fs, Seg::ds, Seg::es}) cpu.segment(s) = null_segment(0);
         cpu.segment(Seg::ss) = new_ss;
@@ -326,8 +335,9 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
             cpu.activity = Activity::active;
             cpu.monitor_armed = false;
             cpu.trap_suppressed = true;
-            cpu.charge(v.type == event_type::external || v.type == event_type::nmi ? CostEvent::interrupt_delivery
-                                                                                  : CostEvent::exception_delivery);
+            cpu.charge(v.type == event_type::external || v.type == event_type::nmi
+                           ? CostEvent::interrupt_delivery
+                           : CostEvent::exception_delivery);
             return original;
         }
         original = false;
@@ -354,8 +364,8 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
             }
             if (makes_double_fault(fault_class(static_cast<Vector>(v.vector)), second)) {
                 fault = Fault::of(Vector::df, 0);
-                // SDM "Information for VM Exits During Event Delivery": a double fault that exits is no longer
-                // counted as happening during delivery of the first event.
+                // SDM "Information for VM Exits During Event Delivery": a double fault that exits is no
+                // longer counted as happening during delivery of the first event.
                 cpu.vectoring.active = false;
                 if (cpu.non_root && cpu.hooks->exception(fault, 0, false)) return false;
             }
@@ -399,7 +409,8 @@ Outcome Cpu::software_interrupt(const Insn& in, u8 vector, u8 type) {
     rip = insn_rip(in);
     const Vectoring v{.active = true, .vector = vector, .type = type, .has_code = false, .code = 0,
                       .instruction_length = in.len};
-    if (type == event_type::privileged_software_exception) pending_debug = 0;  // its #DB stands for a held-back one
+    if (type == event_type::privileged_software_exception)
+        pending_debug = 0;  // its #DB stands for a held-back one
     if (non_root && type != event_type::software_interrupt) {
         vectoring = v;
         vectoring.active = false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events at instruction boundaries: INIT, debug traps, NMI, external interrupts, and waking from HLT and MWAIT.
+// Events at instruction boundaries: INIT, debug traps, NMI, external interrupts, and waking from HLT and
+// MWAIT.
 #include "cpu/interrupts.h"
 
 #include "cpu/cpu.h"
@@ -75,7 +76,8 @@ bool take_one(Cpu& cpu) {
     if (cpu.init_pending && init_signal(cpu)) return true;
     if (cpu.non_root && cpu.hooks->before_debug_traps()) return true;
     if (cpu.activity != Activity::shutdown && debug_traps(cpu)) return true;
-    if (cpu.non_root && cpu.hooks->after_debug_traps(cpu.nmi_pending, cpu.interrupts.interrupt_pending())) return true;
+    if (cpu.non_root && cpu.hooks->after_debug_traps(cpu.nmi_pending, cpu.interrupts.interrupt_pending()))
+        return true;
     return non_maskable_interrupt(cpu) || external_interrupt(cpu);
 }
 

@@ -7,8 +7,8 @@ namespace droste {
 
 struct Cpu;
 
-/// To be called at an instruction boundary while Cpu::attention is set. Takes the event of the highest priority
-/// (SDM "Priority Among Concurrent Events"); keeps attention set while something may follow.
+/// To be called at an instruction boundary while Cpu::attention is set. Takes the event of the highest
+/// priority (SDM "Priority Among Concurrent Events"); keeps attention set while something may follow.
 /// @return control was transferred: Cpu::rip, or the whole context, is another.
 bool recognise_events(Cpu& cpu);
 

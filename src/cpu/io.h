@@ -7,7 +7,8 @@ namespace droste {
 
 struct Cpu;
 
-/// SDM "I/O Privilege Level" and "I/O Permission Bit Map". False: #GP(0), or what reading the TSS met, is pending.
+/// SDM "I/O Privilege Level" and "I/O Permission Bit Map". False: #GP(0), or what reading the TSS met, is
+/// pending.
 bool io_permitted(Cpu& cpu, u16 port, unsigned size);
 /// The access itself, after permission and VMX were asked. Notes I/O breakpoints.
 u64 port_read(Cpu& cpu, u16 port, unsigned size);

@@ -17,14 +17,19 @@ constexpr std::string_view names[] = {"skylake-sp", "icelake-sp", "max"};
 
 /// Every 64-bit processor of the last decade.
 constexpr Feature common[] = {
-    Feature::fpu, Feature::vme, Feature::de, Feature::pse, Feature::tsc, Feature::msr, Feature::pae, Feature::mce,
-    Feature::cx8, Feature::apic, Feature::sep, Feature::mtrr, Feature::pge, Feature::mca, Feature::cmov, Feature::pat,
+    Feature::fpu, Feature::vme, Feature::de, Feature::pse, Feature::tsc, Feature::msr, Feature::pae,
+    Feature::mce,
+    Feature::cx8, Feature::apic, Feature::sep, Feature::mtrr, Feature::pge, Feature::mca, Feature::cmov,
+    Feature::pat,
     Feature::pse36, Feature::clfsh, Feature::mmx, Feature::fxsr, Feature::sse, Feature::sse2, Feature::ss,
-    Feature::sse3, Feature::pclmulqdq, Feature::vmx, Feature::ssse3, Feature::fma, Feature::cmpxchg16b, Feature::pcid,
+    Feature::sse3, Feature::pclmulqdq, Feature::vmx, Feature::ssse3, Feature::fma, Feature::cmpxchg16b,
+    Feature::pcid,
     Feature::sse4_1, Feature::sse4_2, Feature::x2apic, Feature::movbe, Feature::popcnt, Feature::tsc_deadline,
-    Feature::aes, Feature::xsave, Feature::avx, Feature::f16c, Feature::rdrand, Feature::fsgsbase, Feature::tsc_adjust,
+    Feature::aes, Feature::xsave, Feature::avx, Feature::f16c, Feature::rdrand, Feature::fsgsbase,
+    Feature::tsc_adjust,
     Feature::bmi1, Feature::avx2, Feature::fdp_excptn_only, Feature::smep, Feature::bmi2, Feature::erms,
-    Feature::invpcid, Feature::fcs_fds_deprecated, Feature::rdseed, Feature::adx, Feature::smap, Feature::clflushopt,
+    Feature::invpcid, Feature::fcs_fds_deprecated, Feature::rdseed, Feature::adx, Feature::smap,
+    Feature::clflushopt,
     Feature::clwb, Feature::pku, Feature::md_clear, Feature::ibrs_ibpb, Feature::stibp, Feature::l1d_flush,
     Feature::arch_capabilities, Feature::ssbd, Feature::xsaveopt, Feature::xsavec, Feature::xgetbv_ecx1,
     Feature::xsaves, Feature::lahf_lm, Feature::lzcnt, Feature::prefetchw, Feature::syscall, Feature::nx,
@@ -35,7 +40,8 @@ constexpr Feature max_adds[] = {Feature::serialize};
 
 /// Features that are no instruction row and no MSR row of this folder: they change how others behave.
 constexpr Feature behaviours[] = {
-    Feature::fpu, Feature::vme, Feature::de, Feature::pse, Feature::pae, Feature::mce, Feature::apic, Feature::pge,
+    Feature::fpu, Feature::vme, Feature::de, Feature::pse, Feature::pae, Feature::mce, Feature::apic,
+    Feature::pge,
     Feature::cmov, Feature::pse36, Feature::ss, Feature::mmx, Feature::fxsr, Feature::sse, Feature::sse2,
     Feature::vmx,         // rows in vmx
     Feature::pcid, Feature::hypervisor, Feature::fdp_excptn_only, Feature::smep, Feature::erms,
@@ -55,14 +61,17 @@ constexpr Dependency dependencies[] = {
     {Feature::avx, Feature::xsave}, {Feature::avx, Feature::sse4_2}, {Feature::avx2, Feature::avx},
     {Feature::fma, Feature::avx}, {Feature::f16c, Feature::avx}, {Feature::bmi1, Feature::avx},
     {Feature::bmi2, Feature::avx}, {Feature::xsave, Feature::fxsr}, {Feature::xsaveopt, Feature::xsave},
-    {Feature::xsavec, Feature::xsave}, {Feature::xgetbv_ecx1, Feature::xsave}, {Feature::xsaves, Feature::xsavec},
+    {Feature::xsavec, Feature::xsave}, {Feature::xgetbv_ecx1, Feature::xsave},
+    {Feature::xsaves, Feature::xsavec},
     {Feature::pku, Feature::xsave}, {Feature::x2apic, Feature::apic}, {Feature::tsc_deadline, Feature::apic},
-    {Feature::tsc_deadline, Feature::tsc}, {Feature::tsc_adjust, Feature::tsc}, {Feature::rdtscp, Feature::tsc},
+    {Feature::tsc_deadline, Feature::tsc}, {Feature::tsc_adjust, Feature::tsc},
+    {Feature::rdtscp, Feature::tsc},
     {Feature::lm, Feature::pae}, {Feature::lm, Feature::msr}, {Feature::lm, Feature::sse2},
     {Feature::syscall, Feature::lm}, {Feature::la57, Feature::lm}, {Feature::page1gb, Feature::lm},
     {Feature::pcid, Feature::lm}, {Feature::fsgsbase, Feature::lm}, {Feature::nx, Feature::pae},
     {Feature::invariant_tsc, Feature::tsc}, {Feature::vmx, Feature::msr}, {Feature::mca, Feature::mce},
-    {Feature::ssbd, Feature::ibrs_ibpb}, {Feature::stibp, Feature::ibrs_ibpb}, {Feature::arch_capabilities, Feature::msr}};
+    {Feature::ssbd, Feature::ibrs_ibpb}, {Feature::stibp, Feature::ibrs_ibpb},
+    {Feature::arch_capabilities, Feature::msr}};
 
 std::string_view name_of(Feature f) {
     for (const FeatureRow& r : feature_rows())
@@ -124,9 +133,10 @@ Status check(const CpuModel& m) {
     }
     for (const Dependency& d : dependencies)
         if (m.features.has(d.feature) && !m.features.has(d.needs))
-            return Error{"cpu model " + m.name + ": the feature " + std::string(name_of(d.feature)) + " needs " +
-                         std::string(name_of(d.needs)) + "; add \"+" + std::string(name_of(d.needs)) +
-                         "\" or remove \"" + std::string(name_of(d.feature)) + "\"."};
+            return Error{"cpu model " + m.name + ": the feature " + std::string(name_of(d.feature)) +
+                         " needs " + std::string(name_of(d.needs)) + "; add \"+" +
+                         std::string(name_of(d.needs)) + "\" or remove \"" + std::string(name_of(d.feature)) +
+                         "\"."};
     return {};
 }
 
@@ -147,9 +157,12 @@ void finish(CpuModel& m) {
     m.valid_cr4 = collect(m.features, {{Feature::vme, vme | pvi}, {Feature::tsc, tsd}, {Feature::de, de},
                                        {Feature::pse, pse}, {Feature::pae, pae}, {Feature::mce, mce},
                                        {Feature::pge, pge}, {Feature::base, pce}, {Feature::fxsr, osfxsr},
-                                       {Feature::sse, osxmmexcpt}, {Feature::umip, umip}, {Feature::la57, la57},
-                                       {Feature::vmx, vmxe}, {Feature::fsgsbase, fsgsbase}, {Feature::pcid, pcide},
-                                       {Feature::xsave, osxsave}, {Feature::smep, smep}, {Feature::smap, smap},
+                                       {Feature::sse, osxmmexcpt}, {Feature::umip, umip},
+                                       {Feature::la57, la57},
+                                       {Feature::vmx, vmxe}, {Feature::fsgsbase, fsgsbase},
+                                       {Feature::pcid, pcide},
+                                       {Feature::xsave, osxsave}, {Feature::smep, smep},
+                                       {Feature::smap, smap},
                                        {Feature::pku, pke}});
     m.valid_efer = collect(m.features, {{Feature::syscall, efer_bits::sce}, {Feature::lm, efer_bits::lme},
                                         {Feature::nx, efer_bits::nxe}});
@@ -158,12 +171,12 @@ void finish(CpuModel& m) {
     m.linear_bits = m.features.has(Feature::la57) ? 57 : 48;
 }
 
-/// Not vulnerable to anything: else kernels spend their time on mitigations of what an emulator does not have.
-/// RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO,
-/// BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
-constexpr u64 no_vulnerabilities = 1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 6 | 1ull << 8 |
-                                   1ull << 13 | 1ull << 14 | 1ull << 15 | 1ull << 20 | 1ull << 24 | 1ull << 26 |
-                                   1ull << 27 | 1ull << 62;
+/// Not vulnerable to anything: else kernels spend their time on mitigations of what an emulator does not
+/// have. RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO,
+/// FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO.
+constexpr u64 no_vulnerabilities = 1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 6 |
+                                   1ull << 8 | 1ull << 13 | 1ull << 14 | 1ull << 15 | 1ull << 20 |
+                                   1ull << 24 | 1ull << 26 | 1ull << 27 | 1ull << 62;
 
 }  // namespace
 
@@ -198,8 +211,9 @@ Result<CpuModel> make_cpu_model(std::string_view name, const std::vector<std::st
                            ? feature_of(std::string_view(change).substr(1))
                            : std::nullopt;
         if (!f)
-            return Error{"cpu model " + m.name + ": \"" + change +
-                         "\" switches no known feature; write \"+name\" or \"-name\" with a name such as \"avx2\"."};
+            return Error{
+                "cpu model " + m.name + ": \"" + change +
+                "\" switches no known feature; write \"+name\" or \"-name\" with a name such as \"avx2\"."};
         m.features.set(*f, on);
     }
     finish(m);

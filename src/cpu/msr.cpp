@@ -13,13 +13,15 @@ namespace droste {
 MsrTable::MsrTable(std::initializer_list<MsrRows> groups) {
     for (const MsrRows group : groups)
         for (const MsrRow& row : group) rows_.push_back(&row);
-    std::sort(rows_.begin(), rows_.end(), [](const MsrRow* a, const MsrRow* b) { return a->index < b->index; });
-    for (std::size_t i = 1; i < rows_.size(); ++i) ASSERT(rows_[i - 1]->index + rows_[i - 1]->count <= rows_[i]->index);
+    std::sort(rows_.begin(), rows_.end(),
+              [](const MsrRow* a, const MsrRow* b) { return a->index < b->index; });
+    for (std::size_t i = 1; i < rows_.size(); ++i)
+        ASSERT(rows_[i - 1]->index + rows_[i - 1]->count <= rows_[i]->index);
 }
 
 const MsrRow* MsrTable::find(u32 index) const {
-    const auto after =
-        std::upper_bound(rows_.begin(), rows_.end(), index, [](u32 i, const MsrRow* r) { return i < r->index; });
+    const auto after = std::upper_bound(rows_.begin(), rows_.end(), index,
+                                        [](u32 i, const MsrRow* r) { return i < r->index; });
     if (after == rows_.begin()) return nullptr;
     const MsrRow* r = *(after - 1);
     return index - r->index < r->count ? r : nullptr;
@@ -151,8 +153,12 @@ bool write_mtrr_variable(Cpu& cpu, u32 index, u64 value) {
     return true;
 }
 
-constexpr unsigned fixed_slot(u32 index) { return index == 0x250 ? 0 : index < 0x260 ? index - 0x258 + 1 : index - 0x268 + 3; }
-std::optional<u64> read_mtrr_fixed(Cpu& cpu, u32 index) { return cpu.machine_msrs.mtrr_fixed[fixed_slot(index)]; }
+constexpr unsigned fixed_slot(u32 index) {
+    return index == 0x250 ? 0 : index < 0x260 ? index - 0x258 + 1 : index - 0x268 + 3;
+}
+std::optional<u64> read_mtrr_fixed(Cpu& cpu, u32 index) {
+    return cpu.machine_msrs.mtrr_fixed[fixed_slot(index)];
+}
 bool write_mtrr_fixed(Cpu& cpu, u32 index, u64 value) {
     for (unsigned i = 0; i < 8; ++i)
         if (!valid_mtrr_type((value >> (8 * i)) & 0xFF)) return false;
@@ -194,7 +200,8 @@ template <Seg s> bool write_base(Cpu& cpu, u32, u64 value) {
 constexpr u64 low_half = 0xFFFFFFFF;
 
 constexpr MsrRow rows[] = {
-    {.index = 0x10, .name = "ia32_time_stamp_counter", .needs = Feature::tsc, .read = read_tsc, .write = write_tsc},
+    {.index = 0x10, .name = "ia32_time_stamp_counter", .needs = Feature::tsc, .read = read_tsc,
+     .write = write_tsc},
     {.index = 0x17, .name = "ia32_platform_id", .read = read_zero},
     {.index = 0x1B, .name = "ia32_apic_base", .needs = Feature::apic, .read = read_apic, .write = write_apic},
     {.index = 0x3B, .name = "ia32_tsc_adjust", .needs = Feature::tsc_adjust, .member = &CpuState::tsc_adjust,
@@ -217,7 +224,8 @@ constexpr MsrRow rows[] = {
     {.index = 0x179, .name = "ia32_mcg_cap", .needs = Feature::mca, .read = read_mcg_cap},
     {.index = 0x17A, .name = "ia32_mcg_status", .needs = Feature::mca, .read = read_mcg_status,
      .write = write_mcg_status},
-    {.index = 0x1A0, .name = "ia32_misc_enable", .member = &CpuState::misc_enable, .write = write_misc_enable},
+    {.index = 0x1A0, .name = "ia32_misc_enable", .member = &CpuState::misc_enable,
+     .write = write_misc_enable},
     {.index = 0x1D9, .name = "ia32_debugctl", .member = &CpuState::debugctl,
      .writable = debugctl_bits::lbr | debugctl_bits::btf},
     {.index = mtrr_variable_first, .name = "ia32_mtrr_physbase_physmask", .needs = Feature::mtrr,
@@ -237,7 +245,8 @@ constexpr MsrRow rows[] = {
      .write = write_apic},
     {.index = 0x800, .name = "ia32_x2apic", .needs = Feature::x2apic, .count = 0x100, .read = read_apic,
      .write = write_apic},
-    {.index = 0xDA0, .name = "ia32_xss", .needs = Feature::xsaves, .member = &CpuState::xss, .write = write_xss},
+    {.index = 0xDA0, .name = "ia32_xss", .needs = Feature::xsaves, .member = &CpuState::xss,
+     .write = write_xss},
     {.index = 0xC0000080, .name = "ia32_efer", .needs = Feature::lm, .member = &CpuState::efer,
      .write = write_efer_row},
     {.index = 0xC0000081, .name = "ia32_star", .needs = Feature::syscall, .member = &CpuState::star,
@@ -252,7 +261,8 @@ constexpr MsrRow rows[] = {
      .write = write_base<Seg::fs>},
     {.index = 0xC0000101, .name = "ia32_gs_base", .needs = Feature::lm, .read = read_base<Seg::gs>,
      .write = write_base<Seg::gs>},
-    {.index = 0xC0000102, .name = "ia32_kernel_gs_base", .needs = Feature::lm, .member = &CpuState::kernel_gs_base,
+    {.index = 0xC0000102, .name = "ia32_kernel_gs_base", .needs = Feature::lm,
+     .member = &CpuState::kernel_gs_base,
      .write = write_canonical<&CpuState::kernel_gs_base>},
     {.index = 0xC0000103, .name = "ia32_tsc_aux", .needs = Feature::rdtscp, .member = &CpuState::tsc_aux,
      .writable = low_half},

@@ -31,7 +31,8 @@ public:
     explicit MsrTable(std::initializer_list<MsrRows> groups);
 
     const MsrRow* find(u32 index) const;
-    /// nullopt / false: #GP(0), nothing changed. No check of CPL or VMX: also for the MSR areas of VM entry and exit.
+    /// nullopt / false: #GP(0), nothing changed. No check of CPL or VMX: also for the MSR areas of VM entry
+    /// and exit.
     std::optional<u64> read(Cpu& cpu, u32 index) const;
     bool write(Cpu& cpu, u32 index, u64 value) const;
 

@@ -37,7 +37,8 @@ bool read_system_descriptor(Cpu& cpu, u16 selector, Vector on_fail, u32 ext, Des
     if (!cpu.long_mode() || !out.d.system()) return true;
     if (!in_table(cpu, selector, 16)) return refuse(cpu, on_fail, selector_error(selector, ext));
     if (!cpu.load_system(out.address + 8, out.d.high)) return false;
-    // The type field of the upper half must be 0, so that no half of it can be used as a descriptor of its own.
+    // The type field of the upper half must be 0, so that no half of it can be used as a descriptor of its
+    // own.
     if (bits(out.d.high, 44, 40) != 0) return refuse(cpu, on_fail, selector_error(selector, ext));
     return true;
 }
@@ -84,7 +85,8 @@ void drop_inner_segments(Cpu& cpu) {
         Segment& r = cpu.segment(s);
         // A null FS or GS keeps the base that WRMSR gave it.
         if (r.unusable()) continue;
-        // So does one with a null selector that a VM entry made usable (KVM does so for its guest hypervisors).
+        // So does one with a null selector that a VM entry made usable (KVM does so for its guest
+        // hypervisors).
         if ((r.selector & ~3) == 0) {
             r.access |= Segment::unusable_bit;
             continue;
@@ -108,7 +110,8 @@ void Cpu::load_segment_real(Seg s, u16 selector) {
         r.limit = 0xFFFF;
         r.access = access_rights::virtual8086;
     } else {
-        // Limit, granularity and size survive ("unreal mode"); a load makes the segment present, usable and DPL 0.
+        // Limit, granularity and size survive ("unreal mode"); a load makes the segment present, usable and
+        // DPL 0.
         if (r.unusable()) r.limit = 0xFFFF;
         r.access = (r.access & 0xC000) | (s == Seg::cs ? access_rights::code16 : access_rights::data16);
     }

@@ -37,7 +37,8 @@ constexpr Segment null_segment(u16 selector, unsigned dpl = 0) {
 /// Checks for a data segment register (not SS, not null) at `cpl`; #GP(selector), #NP(selector).
 /// `on_type`: the vector for what is not a presence failure (#TS in task switches).
 bool check_data_segment(Cpu& cpu, u16 selector, unsigned cpl, Vector on_type, u32 ext, DescriptorAt& out);
-/// Checks for SS (not null) at `cpl`: RPL, writable, DPL, present. `on_type` is #GP, or #TS for stacks from a TSS.
+/// Checks for SS (not null) at `cpl`: RPL, writable, DPL, present. `on_type` is #GP, or #TS for stacks from a
+/// TSS.
 bool check_stack_segment(Cpu& cpu, u16 selector, unsigned cpl, Vector on_type, u32 ext, DescriptorAt& out);
 
 /// CS := descriptor with RPL = `cpl`, and the new CPL. Call segments_changed() when the rest is in place.
@@ -51,7 +52,8 @@ void drop_inner_segments(Cpu& cpu);
 bool check_target(Cpu& cpu, const Descriptor& code, u64 offset, u32 ext = 0);
 bool canonical(const Cpu& cpu, u64 linear);
 
-/// Segment limit that a stack, jump or table access of a segment not yet loaded must obey. True: [offset, +size) fits.
+/// Segment limit that a stack, jump or table access of a segment not yet loaded must obey. True: [offset,
+/// +size) fits.
 bool within_limit(const Segment& s, u64 offset, unsigned size);
 
 }  // namespace droste

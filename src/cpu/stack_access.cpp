@@ -36,6 +36,8 @@ bool inner_stack(Cpu& cpu, unsigned cpl, u32 ext, u16& ss, u64& sp) {
     return true;
 }
 
-bool interrupt_stack(Cpu& cpu, unsigned ist, u32 ext, u64& sp) { return tss_stack64(cpu, 28 + 8 * ist, ext, sp); }
+bool interrupt_stack(Cpu& cpu, unsigned ist, u32 ext, u64& sp) {
+    return tss_stack64(cpu, 28 + 8 * ist, ext, sp);
+}
 
 }  // namespace droste

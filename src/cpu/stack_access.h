@@ -17,8 +17,10 @@ public:
                       StackPrivilege::current, error_code) {}
     /// @param long64 the transfer leads to 64-bit code: no base, no limit
     /// @param error_code of #SS when the stack has no room
-    StackWriter(Cpu& cpu, const Segment& ss, u64 sp, u64 mask, bool long64, StackPrivilege privilege, u32 error_code)
-        : cpu_(cpu), ss_(ss), sp_(sp), mask_(mask), long64_(long64), privilege_(privilege), error_code_(error_code) {}
+    StackWriter(Cpu& cpu, const Segment& ss, u64 sp, u64 mask, bool long64, StackPrivilege privilege,
+                u32 error_code)
+        : cpu_(cpu), ss_(ss), sp_(sp), mask_(mask), long64_(long64), privilege_(privilege),
+          error_code_(error_code) {}
 
     bool push(u64 value, unsigned size) {
         const u64 sp = (sp_ - size) & mask_;
@@ -82,7 +84,8 @@ private:
     u64 sp_;
 };
 
-/// SS:rSP of level `cpl` from the TSS; #TS. In IA-32e mode only the pointer is there: `ss` becomes null | cpl.
+/// SS:rSP of level `cpl` from the TSS; #TS. In IA-32e mode only the pointer is there: `ss` becomes null |
+/// cpl.
 bool inner_stack(Cpu& cpu, unsigned cpl, u32 ext, u16& ss, u64& sp);
 /// Entry `ist` (1..7) of the 64-bit TSS's interrupt stack table.
 bool interrupt_stack(Cpu& cpu, unsigned ist, u32 ext, u64& sp);

@@ -51,7 +51,8 @@ bool touch(Cpu& cpu, u64 at) {
 
 bool read_task(Cpu& cpu, u64 base, const TssLayout& l, TaskState& t) {
     const bool wide = l.width == 4;
-    if (!read_register(cpu, base + l.eip, l.width, t.eip) || !read_register(cpu, base + l.eflags, l.width, t.eflags))
+    if (!read_register(cpu, base + l.eip, l.width, t.eip) ||
+        !read_register(cpu, base + l.eflags, l.width, t.eflags))
         return false;
     for (unsigned i = 0; i < 8; ++i) {
         if (!read_register(cpu, base + l.gpr + i * l.width, l.width, t.gpr[i])) return false;
@@ -72,7 +73,8 @@ bool save_task(Cpu& cpu, u64 base, const TssLayout& l, u64 next_rip, u64 flags) 
         !write_register(cpu, base + l.eflags, l.width, static_cast<u32>(flags)))
         return false;
     for (unsigned i = 0; i < 8; ++i)
-        if (!write_register(cpu, base + l.gpr + i * l.width, l.width, static_cast<u32>(cpu.gpr[i]))) return false;
+        if (!write_register(cpu, base + l.gpr + i * l.width, l.width, static_cast<u32>(cpu.gpr[i])))
+            return false;
     for (unsigned i = 0; i < l.segments; ++i)
         if (!cpu.store_system(base + l.segment + i * l.segment_stride, cpu.seg[i].selector)) return false;
     return true;
@@ -158,7 +160,8 @@ TaskSwitch task_switch(Cpu& cpu, u16 selector, const DescriptorAt& tss, TaskSour
         cpu.pending_fault = Fault::of(Vector::ts, selector_error(old_tr.selector, ext));
         return TaskSwitch::failed;
     }
-    // Everything that is read or written before the commit point is touched first: a fault leaves the old task whole.
+    // Everything that is read or written before the commit point is touched first: a fault leaves the old
+    // task whole.
     TaskState t;
     const u64 old_descriptor = cpu.gdtr.base + (old_tr.selector & 0xFFF8u);
     if (!read_task(cpu, base, to, t) || !touch(cpu, old_tr.base + from.saved_first) ||

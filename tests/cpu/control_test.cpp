@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Control registers: every condition for #GP, and what a write changes; CLI, STI, SMAP, FSGSBASE, I/O permission.
+// Control registers: every condition for #GP, and what a write changes; CLI, STI, SMAP, FSGSBASE, I/O
+// permission.
 #include "cpu/control_registers.h"
 #include "system_machine.h"
 

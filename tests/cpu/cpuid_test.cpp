@@ -27,7 +27,8 @@ u32 part(const CpuidResult& r, CpuidReg which) {
 TEST_P(EveryModel, ShowsExactlyItsFeatures) {
     const CpuModel m = model(GetParam());
     for (const FeatureRow& f : feature_rows())
-        EXPECT_EQ(bit(part(cpuid(m, {}, f.leaf, f.subleaf), f.reg), f.bit), m.features.has(f.feature)) << f.name;
+        EXPECT_EQ(bit(part(cpuid(m, {}, f.leaf, f.subleaf), f.reg), f.bit), m.features.has(f.feature))
+            << f.name;
 }
 
 TEST_P(EveryModel, IdentifiesAsIntel) {
@@ -55,10 +56,13 @@ TEST_P(EveryModel, EnumeratedMsrsExist) {
     const CpuModel m = model(GetParam());
     const MsrTable table({cpu_msr_rows()});
     struct Needed { Feature feature; u32 msr; };
-    constexpr Needed needed[] = {{Feature::arch_capabilities, 0x10A}, {Feature::ibrs_ibpb, 0x48}, {Feature::ssbd, 0x48},
-                                 {Feature::l1d_flush, 0x10B}, {Feature::xsaves, 0xDA0}, {Feature::tsc_adjust, 0x3B},
+    constexpr Needed needed[] = {{Feature::arch_capabilities, 0x10A}, {Feature::ibrs_ibpb, 0x48},
+                                 {Feature::ssbd, 0x48},
+                                 {Feature::l1d_flush, 0x10B}, {Feature::xsaves, 0xDA0},
+                                 {Feature::tsc_adjust, 0x3B},
                                  {Feature::tsc_deadline, 0x6E0}, {Feature::mtrr, 0xFE}, {Feature::pat, 0x277},
-                                 {Feature::mca, 0x179}, {Feature::rdtscp, 0xC0000103}, {Feature::syscall, 0xC0000082},
+                                 {Feature::mca, 0x179}, {Feature::rdtscp, 0xC0000103},
+                                 {Feature::syscall, 0xC0000082},
                                  {Feature::x2apic, 0x802}, {Feature::sep, 0x174}, {Feature::apic, 0x1B}};
     for (const Needed& n : needed)
         if (m.features.has(n.feature)) {
@@ -68,7 +72,8 @@ TEST_P(EveryModel, EnumeratedMsrsExist) {
         }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, EveryModel, testing::ValuesIn(cpu_model_names().begin(), cpu_model_names().end()));
+INSTANTIATE_TEST_SUITE_P(All, EveryModel,
+                         testing::ValuesIn(cpu_model_names().begin(), cpu_model_names().end()));
 
 TEST(Cpuid, StateBits) {
     const CpuModel m = model("skylake-sp");

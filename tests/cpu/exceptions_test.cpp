@@ -161,7 +161,8 @@ TEST(DoubleFaults, PageFaultThenContributory) {
 TEST(DoubleFaults, ContributoryThenPageFaultIsServedInTurn) {
     SystemMachine m(Mode::long64);
     m.install_exception_stops();
-    // The handler of #GP lies on a stack that is not mapped: its delivery meets #PF, which is benign after it.
+    // The handler of #GP lies on a stack that is not mapped: its delivery meets #PF, which is benign after
+    // it.
     m.poke<u64>(TestMachine::idt + 16 * 13, m.peek<u64>(TestMachine::idt + 16 * 13) | 1ull << 32);
     m.poke<u64>(SystemMachine::tss + 36, 0x55555000);
     m.cpu.reg(Gpr::rax) = 0x8888;
@@ -278,7 +279,8 @@ TEST(Virtual8086, IretEntersAndFaultsLeave) {
     EXPECT_FALSE(m.cpu.v86());
     EXPECT_EQ(m.cpu.cpl, 0);
     EXPECT_EQ(m.cpu.reg(Gpr::rsp), SystemMachine::kernel_stack - 36);
-    const u32 expected[] = {0x2000, 0, static_cast<u32>(if_ | vm | rf | fixed1), 0x7F00, 0x20, 0x31, 0x32, 0x33, 0x34};
+    const u32 expected[] = {0x2000, 0,   static_cast<u32>(if_ | vm | rf | fixed1), 0x7F00, 0x20, 0x31, 0x32,
+                            0x33,   0x34};
     for (unsigned i = 0; i < 9; ++i) EXPECT_EQ(m.pushed<u32>(i), expected[i]) << i;
     for (const Seg s : {Seg::es, Seg::ds, Seg::fs, Seg::gs}) EXPECT_TRUE(m.cpu.segment(s).unusable());
 }
@@ -329,7 +331,8 @@ TEST(Virtual8086, RedirectionBitMap) {
             EXPECT_EQ(m.cpu.segment(Seg::cs).selector, 0x40);
             EXPECT_EQ(m.cpu.reg(Gpr::rsp), 0x7EFAu);
             EXPECT_EQ(m.peek<u16>(0x200 + 0x7EFA), code + 2);
-            EXPECT_EQ(m.peek<u16>(0x200 + 0x7EFE), (if_ | iopl | fixed1)) << "IF stands for VIF, IOPL reads 3";
+            EXPECT_EQ(m.peek<u16>(0x200 + 0x7EFE), (if_ | iopl | fixed1))
+                << "IF stands for VIF, IOPL reads 3";
             EXPECT_FALSE(m.cpu.rflags & vif);
         }
     }

@@ -98,7 +98,8 @@ TEST(FarTransfer, RealMode) {
 // ---- call gates
 
 /// Gate at `sel` to level-0 code at 3000h.
-void install_gate(SystemMachine& m, u8 type_dpl_p, u8 parameters = 0, u16 target = TestMachine::code_selector) {
+void install_gate(SystemMachine& m, u8 type_dpl_p, u8 parameters = 0,
+                  u16 target = TestMachine::code_selector) {
     m.put(slot, gate(target, 0x3000, type_dpl_p, parameters));
     m.put(slot + 1, 0);
 }

@@ -48,7 +48,8 @@ INSTANTIATE_TEST_SUITE_P(
         WriteCase{"lstar", 0xC0000082, 0xFFFF800012345678, true},
         WriteCase{"lstar_not_canonical", 0xC0000082, 0x800000000000, false},
         WriteCase{"cstar_not_canonical", 0xC0000083, 0x800000000000, false},
-        WriteCase{"star", 0xC0000081, 0x1234567800000000, true}, WriteCase{"fmask", 0xC0000084, 0x47700, true},
+        WriteCase{"star", 0xC0000081, 0x1234567800000000, true},
+        WriteCase{"fmask", 0xC0000084, 0x47700, true},
         WriteCase{"fmask_upper", 0xC0000084, 1ull << 32, false},
         WriteCase{"fs_base", 0xC0000100, 0x7FFFFFFFF000, true},
         WriteCase{"gs_base_not_canonical", 0xC0000101, 0x8000000000000000, false},
@@ -56,7 +57,8 @@ INSTANTIATE_TEST_SUITE_P(
         WriteCase{"tsc_aux", 0xC0000103, 7, true}, WriteCase{"tsc_aux_upper", 0xC0000103, 1ull << 32, false},
         WriteCase{"sysenter_eip", 0x176, 0xFFFFFFFF81000000, true},
         WriteCase{"sysenter_esp_not_canonical", 0x175, 0x800000000000, false},
-        WriteCase{"pat", 0x277, 0x0007010600070106, true}, WriteCase{"pat_type_2", 0x277, 0x0207040600070406, false},
+        WriteCase{"pat", 0x277, 0x0007010600070106, true},
+        WriteCase{"pat_type_2", 0x277, 0x0207040600070406, false},
         WriteCase{"pat_type_8", 0x277, 0x0008040600070406, false},
         WriteCase{"mtrr_def", 0x2FF, 0xC06, true}, WriteCase{"mtrr_def_type", 0x2FF, 0xC02, false},
         WriteCase{"mtrr_def_reserved", 0x2FF, 0x1C06, false},
@@ -83,8 +85,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Msr, UnknownOnesFault) {
     MsrMachine m;
     u64 v = 0;
-    for (const u32 index : {0x33u, 0xCEu, 0xCFu, 0xE2u, 0xE7u, 0x140u, 0x186u, 0x17Bu, 0x214u, 0x345u, 0x38Fu, 0x410u,
-                            0x4000'0000u, 0xC0000104u, 0xFFFFFFFFu}) {
+    for (const u32 index : {0x33u, 0xCEu, 0xCFu, 0xE2u, 0xE7u, 0x140u, 0x186u, 0x17Bu, 0x214u, 0x345u, 0x38Fu,
+                            0x410u, 0x4000'0000u, 0xC0000104u, 0xFFFFFFFFu}) {
         EXPECT_EQ(m.read_msr(index, v), gp0) << std::hex << index;
         EXPECT_EQ(m.write_msr(index, 0), gp0) << std::hex << index;
     }

@@ -54,18 +54,21 @@ INSTANTIATE_TEST_SUITE_P(
     All, SegmentLoad,
     testing::Values(
         LoadCase{"data", Seg::ds, 0, 0xC092, 0, none}, LoadCase{"data_rpl3", Seg::ds, 0, 0xC0F2, 3, none},
-        LoadCase{"read_only", Seg::es, 0, 0xC090, 0, none}, LoadCase{"readable_code", Seg::fs, 0, 0xC09A, 0, none},
+        LoadCase{"read_only", Seg::es, 0, 0xC090, 0, none},
+        LoadCase{"readable_code", Seg::fs, 0, 0xC09A, 0, none},
         LoadCase{"execute_only", Seg::ds, 0, 0xC098, 0, gp(sel)},
         LoadCase{"conforming_from_outer", Seg::ds, 3, 0xC09E, 3, none},
         LoadCase{"nonconforming_from_outer", Seg::ds, 3, 0xC09A, 3, gp(sel)},
         LoadCase{"rpl_too_high", Seg::ds, 0, 0xC092, 3, gp(sel)},
         LoadCase{"cpl_too_high", Seg::gs, 3, 0xC0D2, 2, gp(sel)},
-        LoadCase{"system", Seg::ds, 0, 0x0082, 0, gp(sel)}, LoadCase{"absent", Seg::ds, 0, 0xC012, 0, np(sel)},
+        LoadCase{"system", Seg::ds, 0, 0x0082, 0, gp(sel)},
+        LoadCase{"absent", Seg::ds, 0, 0xC012, 0, np(sel)},
         LoadCase{"absent_and_wrong_type", Seg::ds, 0, 0xC018, 0, gp(sel)},
         LoadCase{"stack", Seg::ss, 0, 0xC092, 0, none}, LoadCase{"stack_user", Seg::ss, 3, 0xC0F2, 3, none},
         LoadCase{"stack_read_only", Seg::ss, 0, 0xC090, 0, gp(sel)},
         LoadCase{"stack_code", Seg::ss, 0, 0xC09A, 0, gp(sel)},
-        LoadCase{"stack_rpl", Seg::ss, 0, 0xC092, 1, gp(sel)}, LoadCase{"stack_dpl", Seg::ss, 0, 0xC0F2, 0, gp(sel)},
+        LoadCase{"stack_rpl", Seg::ss, 0, 0xC092, 1, gp(sel)},
+        LoadCase{"stack_dpl", Seg::ss, 0, 0xC0F2, 0, gp(sel)},
         LoadCase{"stack_absent", Seg::ss, 0, 0xC012, 0, ss(sel)}),
     [](const auto& i) { return i.param.name; });
 
@@ -263,9 +266,12 @@ TEST(SelectorQueries, LarAndLslKnowTheSystemTypesOfTheMode) {
 
 TEST(SelectorQueries, VerrAndVerw) {
     struct Case { u32 access; u8 cpl, rpl; bool read, write; };
-    constexpr Case cases[] = {{0xC092, 0, 0, true, true},  {0xC090, 0, 0, true, false}, {0xC09A, 0, 0, true, false},
-                              {0xC098, 0, 0, false, false}, {0xC092, 3, 3, false, false}, {0xC0F2, 3, 3, true, true},
-                              {0xC092, 0, 3, false, false}, {0xC09E, 3, 3, true, false}, {0x0082, 0, 0, false, false}};
+    constexpr Case cases[] = {{0xC092, 0, 0, true, true},  {0xC090, 0, 0, true, false},
+                              {0xC09A, 0, 0, true, false},
+                              {0xC098, 0, 0, false, false}, {0xC092, 3, 3, false, false},
+                              {0xC0F2, 3, 3, true, true},
+                              {0xC092, 0, 3, false, false}, {0xC09E, 3, 3, true, false},
+                              {0x0082, 0, 0, false, false}};
     for (const Case& c : cases) {
         SystemMachine m(Mode::protected32, c.cpl);
         m.put(slot, descriptor(0, 0xFFFFF, c.access));

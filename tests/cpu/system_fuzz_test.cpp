@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// System instructions in random surroundings: a fault leaves the state as it was, and what succeeds leaves a state that
-// a processor can be in. Then whatever was raised is delivered through random tables: the guest may die, we may not.
+// System instructions in random surroundings: a fault leaves the state as it was, and what succeeds leaves a
+// state that a processor can be in. Then whatever was raised is delivered through random tables: the guest
+// may die, we may not.
 #include <memory>
 
 #include "random.h"
@@ -22,20 +23,25 @@ struct Form {
 
 constexpr Form forms[] = {
     {{0xEA}, 1, false, -1, false, 6},       {{0x9A}, 1, false, -1, false, 6},      {{0xFF}, 1, true, 5, true},
-    {{0xFF}, 1, true, 3, true},             {{0xCB}, 1, false},                    {{0xCA}, 1, false, -1, false, 2},
-    {{0xCF}, 1, false},                     {{0x48, 0xCF}, 2, false},              {{0xCD}, 1, false, -1, false, 1},
+    {{0xFF}, 1, true, 3, true},             {{0xCB}, 1, false},                    {{0xCA},
+    1, false, -1, false, 2},
+    {{0xCF}, 1, false},                     {{0x48, 0xCF}, 2, false},              {{0xCD},
+    1, false, -1, false, 1},
     {{0xCC}, 1, false},                     {{0xCE}, 1, false},                    {{0xF1}, 1, false},
-    {{0x0F, 0x05}, 2, false},               {{0x0F, 0x07}, 2, false},              {{0x48, 0x0F, 0x07}, 3, false},
+    {{0x0F, 0x05}, 2, false},               {{0x0F, 0x07}, 2, false},              {{0x48, 0x0F, 0x07},
+    3, false},
     {{0x0F, 0x34}, 2, false},               {{0x0F, 0x35}, 2, false},              {{0x8E}, 1, true},
     {{0x8C}, 1, true},                      {{0x07}, 1, false},                    {{0x17}, 1, false},
     {{0x1F}, 1, false},                     {{0x0F, 0xA1}, 2, false},              {{0x0F, 0xA9}, 2, false},
-    {{0xC4}, 1, true, -1, true},            {{0xC5}, 1, true, -1, true},           {{0x0F, 0xB2}, 2, true, -1, true},
+    {{0xC4}, 1, true, -1, true},            {{0xC5}, 1, true, -1, true},           {{0x0F, 0xB2},
+    2, true, -1, true},
     {{0x0F, 0xB4}, 2, true, -1, true},      {{0x0F, 0x00}, 2, true},               {{0x0F, 0x01}, 2, true},
     {{0x0F, 0x02}, 2, true},                {{0x0F, 0x03}, 2, true},               {{0x63}, 1, true},
     {{0x0F, 0x20}, 2, true},                {{0x0F, 0x22}, 2, true},               {{0x0F, 0x21}, 2, true},
     {{0x0F, 0x23}, 2, true},                {{0x0F, 0x06}, 2, false},              {{0xFA}, 1, false},
     {{0xFB}, 1, false},                     {{0xF4}, 1, false},                    {{0x9C}, 1, false},
-    {{0x9D}, 1, false},                     {{0xF3, 0x0F, 0xAE}, 3, true},         {{0x0F, 0xAE}, 2, true, -1, true},
+    {{0x9D}, 1, false},                     {{0xF3, 0x0F, 0xAE}, 3, true},         {{0x0F, 0xAE},
+    2, true, -1, true},
     {{0x0F, 0xC7}, 2, true},                {{0x0F, 0x30}, 2, false},              {{0x0F, 0x32}, 2, false},
     {{0xE4}, 1, false, -1, false, 1},       {{0xEF}, 1, false},                    {{0x0F, 0xA2}, 2, false},
     {{0x66, 0x0F, 0x38, 0x82}, 4, true, -1, true}};
@@ -68,8 +74,10 @@ private:
         if (below(8) == 0) access &= ~0x80u;
         if (below(4) != 0) access |= 0x10;
         access |= static_cast<u32>(below(4)) << 13 | (below(3) ? 0x8000u : 0u);
-        if (!(access & 0x10) && below(2)) return gate(some_selector(), static_cast<u32>(below(0x10000)), access & 0xFF, 3);
-        return descriptor(below(4) ? 0 : static_cast<u32>(below(0x40000)), below(3) ? 0xFFFFF : 0xFFFF, access);
+        if (!(access & 0x10) && below(2))
+            return gate(some_selector(), static_cast<u32>(below(0x10000)), access & 0xFF, 3);
+        return descriptor(below(4) ? 0 : static_cast<u32>(below(0x40000)), below(3) ? 0xFFFFF : 0xFFFF,
+                          access);
     }
 
     void fill_tables() {
@@ -152,7 +160,8 @@ private:
         const u64 before = hash();
         const Outcome o = m().execute(bytes);
         std::string text;
-        for (const u8 b : bytes) text += "0123456789ABCDEF"[b >> 4], text += "0123456789ABCDEF"[b & 15], text += ' ';
+        for (const u8 b : bytes)
+            text += "0123456789ABCDEF"[b >> 4], text += "0123456789ABCDEF"[b & 15], text += ' ';
         SCOPED_TRACE(text);
         if (o == Outcome::fault) {
             ++faults;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SystemMachine: a TestMachine with a wide GDT, a TSS for each level, and what tests of system instructions compare.
+// SystemMachine: a TestMachine with a wide GDT, a TSS for each level, and what tests of system instructions
+// compare.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -29,8 +30,8 @@ constexpr Raised ts(u32 code) { return {10, code}; }
 
 /// `access` in the layout of Segment::access; the limit is taken in the granularity that access bit 15 says.
 constexpr u64 descriptor(u32 base, u32 limit, u32 access) {
-    return (limit & 0xFFFF) | (u64(base & 0xFFFFFF) << 16) | (u64(access & 0xFF) << 40) | (u64(limit >> 16 & 0xF) << 48) |
-           (u64(access >> 12 & 0xF) << 52) | (u64(base >> 24) << 56);
+    return (limit & 0xFFFF) | (u64(base & 0xFFFFFF) << 16) | (u64(access & 0xFF) << 40) |
+           (u64(limit >> 16 & 0xF) << 48) | (u64(access >> 12 & 0xF) << 52) | (u64(base >> 24) << 56);
 }
 /// Call, interrupt and trap gates: `type` with P and DPL, as bits 47:40.
 constexpr u64 gate(u16 selector, u32 offset, u8 type, u8 parameters = 0) {
@@ -78,7 +79,9 @@ public:
         cpu.pending_fault = {};
         return {static_cast<int>(f.vector()), f.has_code() ? static_cast<i64>(f.code()) : -1};
     }
-    Raised fault_of(std::initializer_list<u8> bytes) { return fault_of(std::span(bytes.begin(), bytes.size())); }
+    Raised fault_of(std::initializer_list<u8> bytes) {
+        return fault_of(std::span(bytes.begin(), bytes.size()));
+    }
 
     /// Sets DPL-3 gates for `vector` (the stops of install_exception_stops() have DPL 0).
     void open_gate(u8 vector) {

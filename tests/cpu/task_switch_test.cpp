@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hardware task switches: what is saved and loaded, links and busy bits, and the faults before and after the commit point.
+// Hardware task switches: what is saved and loaded, links and busy bits, and the faults before and after the
+// commit point.
 #include <functional>
 
 #include "cpu/debug.h"
@@ -133,8 +134,10 @@ TEST(TaskSwitch, FaultsBeforeTheCommitPoint) {
     const Case cases[] = {
         {"busy", [](TaskMachine& m) { m.put(other_slot, descriptor(other_tss, 0x67, 0x8B)); }, gp(other)},
         {"absent", [](TaskMachine& m) { m.put(other_slot, descriptor(other_tss, 0x67, 0x09)); }, np(other)},
-        {"too short", [](TaskMachine& m) { m.put(other_slot, descriptor(other_tss, 0x66, 0x89)); }, ts(other)},
-        {"16-bit too short", [](TaskMachine& m) { m.put(other_slot, descriptor(other_tss, 0x2A, 0x81)); }, ts(other)},
+        {"too short", [](TaskMachine& m) { m.put(other_slot, descriptor(other_tss, 0x66, 0x89)); },
+         ts(other)},
+        {"16-bit too short", [](TaskMachine& m) { m.put(other_slot, descriptor(other_tss, 0x2A, 0x81)); },
+         ts(other)},
     };
     for (const Case& c : cases) {
         SCOPED_TRACE(c.name);

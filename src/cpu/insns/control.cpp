@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Control and debug registers, CLTS, LMSW, SMSW, TLB and cache invalidation, CLI, STI, HLT, STAC, CLAC, SWAPGS, FSGSBASE.
+// Control and debug registers, CLTS, LMSW, SMSW, TLB and cache invalidation, CLI, STI, HLT, STAC, CLAC,
+// SWAPGS, FSGSBASE.
 #include "cpu/control_registers.h"
 #include "cpu/debug.h"
 #include "cpu/insns/system_operands.h"
@@ -94,7 +95,8 @@ Outcome mov_from_cr(Cpu& cpu, const Insn& in) {
         case 4: value = cpu.cr4; break;
         default: value = cpu.interrupts.cr8(); break;
         }
-    if ((cr == 0 || cr == 4) && cpu.gates.closed(Gate::cr_read_shadow)) value = cpu.hooks->shadowed_cr(cr, value);
+    if ((cr == 0 || cr == 4) && cpu.gates.closed(Gate::cr_read_shadow))
+        value = cpu.hooks->shadowed_cr(cr, value);
     if (cpu.code64()) cpu.set_reg<u64>(in.rm, value);
     else cpu.set_reg<u32>(in.rm, static_cast<u32>(value));
     cpu.charge(cr == 8 ? CostEvent::mov_cr8 : CostEvent::mov_from_cr);
@@ -124,7 +126,8 @@ Outcome lmsw(Cpu& cpu, const Insn& in) {
     u64 linear = 0;
     if (in.mem()) {
         // The access comes before the exit, which reports the operand.
-        if (!cpu.operand(in, 2, Access::read, linear) || !cpu.load(in.seg(), linear, source)) return cpu.failed();
+        if (!cpu.operand(in, 2, Access::read, linear) || !cpu.load(in.seg(), linear, source))
+            return cpu.failed();
     }
     if (cpu.gates.closed(Gate::cr0_write)) {
         cpu.rip = cpu.insn_rip(in);
@@ -228,7 +231,8 @@ enum class InvpcidType : u8 { address, single_context, all_with_global, all_but_
 Outcome invpcid(Cpu& cpu, const Insn& in) {
     if (cpu.gates.closed(Gate::invpcid_disabled)) return cpu.ud();
     if (cpu.cpl != 0) return cpu.gp0();
-    if (cpu.gates.closed(Gate::invpcid_exits)) return cpu.vm_exit(Gate::invpcid_exits, in, displacement(cpu, in));
+    if (cpu.gates.closed(Gate::invpcid_exits))
+        return cpu.vm_exit(Gate::invpcid_exits, in, displacement(cpu, in));
     u64 linear = 0, low = 0, address = 0;
     if (!cpu.operand(in, 16, Access::read, linear) || !cpu.load(in.seg(), linear, low) ||
         !cpu.load(in.seg(), linear + 8, address))
@@ -354,9 +358,11 @@ constexpr u32 base_traits = traits::not_user_fuzzed | traits::only64;
 
 constexpr InsnRow rows[] = {
     {"MOV", "0F 20 /r"_op, "=Ry, Cy"_operands, code<mov_from_cr>(), Feature::base, system | traits::force64},
-    {"MOV", "0F 22 /r"_op, "=Cy, Ry"_operands, code<mov_to_cr>(), Feature::base, user_block | traits::force64},
+    {"MOV", "0F 22 /r"_op, "=Cy, Ry"_operands, code<mov_to_cr>(), Feature::base,
+     user_block | traits::force64},
     {"MOV", "0F 21 /r"_op, "=Ry, Dy"_operands, code<mov_from_dr>(), Feature::base, system | traits::force64},
-    {"MOV", "0F 23 /r"_op, "=Dy, Ry"_operands, code<mov_to_dr>(), Feature::base, user_block | traits::force64},
+    {"MOV", "0F 23 /r"_op, "=Dy, Ry"_operands, code<mov_to_dr>(), Feature::base,
+     user_block | traits::force64},
     {"CLTS", "0F 06"_op, ""_operands, code<clts>(), Feature::base, kernel},
     {"LMSW", "0F 01 /6"_op, "Ew"_operands, code<lmsw>(), Feature::base, kernel_block},
     {"SMSW", "0F 01 /4"_op, "=Ev"_operands, code<smsw>(), Feature::base, system},
@@ -371,10 +377,14 @@ constexpr InsnRow rows[] = {
     {"CLAC", "NP 0F 01 CA"_op, ""_operands, code<set_ac<false>>(), Feature::smap, system},
     {"STAC", "NP 0F 01 CB"_op, ""_operands, code<set_ac<true>>(), Feature::smap, system},
     {"SWAPGS", "0F 01 F8"_op, ""_operands, code<swapgs>(), Feature::lm, kernel | traits::only64},
-    {"RDFSBASE", "F3 0F AE /0 reg"_op, "=Ry"_operands, code<read_base<Seg::fs>>(), Feature::fsgsbase, base_traits},
-    {"RDGSBASE", "F3 0F AE /1 reg"_op, "=Ry"_operands, code<read_base<Seg::gs>>(), Feature::fsgsbase, base_traits},
-    {"WRFSBASE", "F3 0F AE /2 reg"_op, "Ry"_operands, code<write_base<Seg::fs>>(), Feature::fsgsbase, base_traits},
-    {"WRGSBASE", "F3 0F AE /3 reg"_op, "Ry"_operands, code<write_base<Seg::gs>>(), Feature::fsgsbase, base_traits},
+    {"RDFSBASE", "F3 0F AE /0 reg"_op, "=Ry"_operands, code<read_base<Seg::fs>>(), Feature::fsgsbase,
+     base_traits},
+    {"RDGSBASE", "F3 0F AE /1 reg"_op, "=Ry"_operands, code<read_base<Seg::gs>>(), Feature::fsgsbase,
+     base_traits},
+    {"WRFSBASE", "F3 0F AE /2 reg"_op, "Ry"_operands, code<write_base<Seg::fs>>(), Feature::fsgsbase,
+     base_traits},
+    {"WRGSBASE", "F3 0F AE /3 reg"_op, "Ry"_operands, code<write_base<Seg::gs>>(), Feature::fsgsbase,
+     base_traits},
 };
 
 }  // namespace

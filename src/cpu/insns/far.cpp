@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Far transfers: JMP, CALL, RET and IRET between segments, privilege levels and tasks; INT; SYSCALL and SYSENTER.
+// Far transfers: JMP, CALL, RET and IRET between segments, privilege levels and tasks; INT; SYSCALL and
+// SYSENTER.
 #include "cpu/cpu.h"
 #include "cpu/debug.h"
 #include "cpu/descriptors.h"
@@ -90,7 +91,8 @@ bool direct_transfer(Cpu& cpu, const Insn& in, u16 selector, DescriptorAt& code,
     if (kind == Transfer::call) {
         const unsigned size = 1u << in.osz();
         StackWriter stack(cpu, 0);
-        if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size)) return false;
+        if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size))
+            return false;
         cpu.set_sp(stack.sp());
     }
     enter_code(cpu, selector, code.d, cpu.cpl, offset);
@@ -112,7 +114,8 @@ bool gate_code(Cpu& cpu, const Descriptor& gate, Transfer kind, DescriptorAt& co
 }
 
 /// CALL through a gate to an inner level (SDM "CALL", MORE-PRIVILEGE).
-bool call_inner(Cpu& cpu, const Insn& in, const Descriptor& gate, const Descriptor& code, unsigned level, u64 offset) {
+bool call_inner(Cpu& cpu, const Insn& in, const Descriptor& gate, const Descriptor& code, unsigned level,
+                u64 offset) {
     u16 ss = 0;
     u64 sp = 0;
     if (!inner_stack(cpu, level, 0, ss, sp)) return false;
@@ -121,7 +124,8 @@ bool call_inner(Cpu& cpu, const Insn& in, const Descriptor& gate, const Descript
     Segment new_ss = null_segment(static_cast<u16>(level), level);
     if (!long64) {
         if (null_selector(ss)) return refuse(cpu, Vector::ts, 0);
-        if (!check_stack_segment(cpu, ss, level, Vector::ts, 0, data) || !mark_accessed(cpu, data)) return false;
+        if (!check_stack_segment(cpu, ss, level, Vector::ts, 0, data) || !mark_accessed(cpu, data))
+            return false;
         new_ss = data.d.segment(ss);
     }
     const unsigned size = long64 ? 8 : (gate.type() & 8) ? 4 : 2;
@@ -157,7 +161,8 @@ bool gate_transfer(Cpu& cpu, const Insn& in, const Descriptor& gate, Transfer ki
         if (kind == Transfer::call) {
             const unsigned size = long64 ? 8 : wide ? 4 : 2;
             StackWriter stack(cpu, 0);
-            if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size)) return false;
+            if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size))
+                return false;
             cpu.set_sp(stack.sp());
         }
     }
@@ -254,7 +259,8 @@ bool return_stack(Cpu& cpu, u16 selector, unsigned level, bool to64, Segment& ou
         return true;
     }
     DescriptorAt data;
-    if (!check_stack_segment(cpu, selector, level, Vector::gp, 0, data) || !mark_accessed(cpu, data)) return false;
+    if (!check_stack_segment(cpu, selector, level, Vector::gp, 0, data) || !mark_accessed(cpu, data))
+        return false;
     out = data.d.segment(selector);
     return true;
 }
@@ -324,7 +330,8 @@ using namespace rflags_bits;
 /// IRET ends blocking by NMI, even when it then faults (SDM "Handling Multiple NMIs").
 void unblock_nmi(Cpu& cpu) {
     cpu.iret_unblocked_nmi = false;
-    if (!(cpu.interruptibility & interruptibility_bits::nmi) || cpu.gates.closed(Gate::iret_nmi_unblocking)) return;
+    if (!(cpu.interruptibility & interruptibility_bits::nmi) || cpu.gates.closed(Gate::iret_nmi_unblocking))
+        return;
     cpu.interruptibility &= ~interruptibility_bits::nmi;
     cpu.iret_unblocked_nmi = true;
     cpu.set_attention();
@@ -477,8 +484,8 @@ Outcome into(Cpu& cpu, const Insn& in) {
 
 Segment flat(u16 selector, u32 access) { return {selector, 0xFFFFFFFF, access, 0}; }
 
-/// SYSCALL and SYSRET trap by the TF that they leave, not by the one they found: a SYSRET that sets TF traps at once,
-/// before the first instruction at its target.
+/// SYSCALL and SYSRET trap by the TF that they leave, not by the one they found: a SYSRET that sets TF traps
+/// at once, before the first instruction at its target.
 void trap_by_new_flags(Cpu& cpu) {
     cpu.trap_suppressed = true;
     if (!(cpu.rflags & tf)) return;
@@ -511,8 +518,10 @@ Outcome sysret(Cpu& cpu, const Insn& in) {
     if (to64 && !canonical(cpu, target)) return cpu.gp0();
     const u16 base = static_cast<u16>(cpu.star >> 48);
     const u16 cs = static_cast<u16>((to64 ? base + 16 : base) | 3);
-    cpu.segment(Seg::cs) = flat(cs, (to64 ? access_rights::code64 : access_rights::code32) | access_rights::dpl3);
-    cpu.segment(Seg::ss) = flat(static_cast<u16>((base + 8) | 3), access_rights::data32 | access_rights::dpl3);
+    cpu.segment(Seg::cs) =
+        flat(cs, (to64 ? access_rights::code64 : access_rights::code32) | access_rights::dpl3);
+    cpu.segment(Seg::ss) =
+        flat(static_cast<u16>((base + 8) | 3), access_rights::data32 | access_rights::dpl3);
     cpu.cpl = 3;
     cpu.rip = to64 ? target : target & 0xFFFFFFFF;
     cpu.write_rflags((cpu.reg(Gpr::r11) & 0x3C7FD7) | fixed1);
@@ -539,7 +548,8 @@ Outcome sysenter(Cpu& cpu, const Insn&) {
 }
 
 Outcome sysexit(Cpu& cpu, const Insn& in) {
-    if (!cpu.protected_mode() || cpu.cpl != 0 || null_selector(static_cast<u16>(cpu.sysenter_cs))) return cpu.gp0();
+    if (!cpu.protected_mode() || cpu.cpl != 0 || null_selector(static_cast<u16>(cpu.sysenter_cs)))
+        return cpu.gp0();
     const bool to64 = in.osz() == 3;
     const u64 target = cpu.reg(Gpr::rdx), sp = cpu.reg(Gpr::rcx);
     if (to64 && (!canonical(cpu, target) || !canonical(cpu, sp))) return cpu.gp0();
@@ -561,19 +571,24 @@ constexpr u32 transfer_traits = traits::ends_block | traits::not_user_fuzzed;
 constexpr InsnRow rows[] = {
     {"JMP", "EA ap"_op, "Ap"_operands, code<far_immediate<Transfer::jump>>(), Feature::base,
      transfer_traits | traits::no64},
-    {"JMP", "FF /5 mem"_op, "Mp"_operands, code<far_indirect<Transfer::jump>>(), Feature::base, transfer_traits},
+    {"JMP", "FF /5 mem"_op, "Mp"_operands, code<far_indirect<Transfer::jump>>(), Feature::base,
+     transfer_traits},
     {"CALL", "9A ap"_op, "Ap"_operands, code<far_immediate<Transfer::call>>(), Feature::base,
      transfer_traits | traits::no64},
-    {"CALL", "FF /3 mem"_op, "Mp"_operands, code<far_indirect<Transfer::call>>(), Feature::base, transfer_traits},
+    {"CALL", "FF /3 mem"_op, "Mp"_operands, code<far_indirect<Transfer::call>>(), Feature::base,
+     transfer_traits},
     {"RETF", "CB"_op, ""_operands, code<far_return>(), Feature::base, transfer_traits},
     {"RETF", "CA iw"_op, "Iw"_operands, code<far_return>(), Feature::base, transfer_traits},
     {"IRET", "CF"_op, ""_operands, code<iret>(), Feature::base, transfer_traits, "w:OSZAPCDI"_flags},
     {"INT", "CD ib"_op, "Ib"_operands, code<int_n>(), Feature::base, transfer_traits, "w:I"_flags},
     {"INT3", "CC"_op, ""_operands, code<int3>(), Feature::base, transfer_traits, "w:I"_flags},
     {"INT1", "F1"_op, ""_operands, code<int1>(), Feature::base, transfer_traits},
-    {"INTO", "CE"_op, ""_operands, code<into>(), Feature::base, transfer_traits | traits::no64, "w:I r:O"_flags},
-    {"SYSCALL", "0F 05"_op, ""_operands, code<syscall>(), Feature::syscall, transfer_traits, "w:OSZAPCDI"_flags},
-    {"SYSRET", "0F 07"_op, ""_operands, code<sysret>(), Feature::syscall, transfer_traits, "w:OSZAPCDI"_flags},
+    {"INTO", "CE"_op, ""_operands, code<into>(), Feature::base, transfer_traits | traits::no64,
+     "w:I r:O"_flags},
+    {"SYSCALL", "0F 05"_op, ""_operands, code<syscall>(), Feature::syscall, transfer_traits,
+     "w:OSZAPCDI"_flags},
+    {"SYSRET", "0F 07"_op, ""_operands, code<sysret>(), Feature::syscall, transfer_traits,
+     "w:OSZAPCDI"_flags},
     {"SYSENTER", "0F 34"_op, ""_operands, code<sysenter>(), Feature::sep, transfer_traits, "w:I"_flags},
     {"SYSEXIT", "0F 35"_op, ""_operands, code<sysexit>(), Feature::sep, transfer_traits},
 };

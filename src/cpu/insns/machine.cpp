@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CPUID, time stamps, MSRs, port I/O, MONITOR and MWAIT, PAUSE, random numbers, fences and cache-line flushes.
+// CPUID, time stamps, MSRs, port I/O, MONITOR and MWAIT, PAUSE, random numbers, fences and cache-line
+// flushes.
 #include "cpu/cpuid.h"
 #include "cpu/insns/system_operands.h"
 #include "cpu/insns/tables.h"
@@ -135,8 +136,15 @@ Outcome ask_io(Cpu& cpu, const Insn& in, u16 port, unsigned size, bool input, bo
     cpu.running = &in;
     if (!cpu.gates.closed(Gate::io)) return Outcome::next;
     cpu.rip = cpu.insn_rip(in);
-    const IoAccess access{.port = port, .size = static_cast<u8>(size), .in = input, .string = false, .rep = false,
-                          .immediate = immediate, .segment = 0, .address_size = static_cast<u8>(in.asz()), .linear = 0};
+    const IoAccess access{.port = port,
+                          .size = static_cast<u8>(size),
+                          .in = input,
+                          .string = false,
+                          .rep = false,
+                          .immediate = immediate,
+                          .segment = 0,
+                          .address_size = static_cast<u8>(in.asz()),
+                          .linear = 0};
     d = cpu.hooks->io(access, in);
     if (d.kind == Decision::Kind::exited) return Outcome::vm_exit;
     if (d.kind == Decision::Kind::fault) return cpu.gp0();
@@ -173,7 +181,9 @@ template <PortOperand where> Outcome out_port(Cpu& cpu, const Insn& in) {
 // ---- waiting
 
 /// #UD at CPL > 0, and when IA32_MISC_ENABLE switches the instructions off.
-bool waiting_undefined(const Cpu& cpu) { return cpu.cpl != 0 || !(cpu.misc_enable & misc_enable_bits::monitor); }
+bool waiting_undefined(const Cpu& cpu) {
+    return cpu.cpl != 0 || !(cpu.misc_enable & misc_enable_bits::monitor);
+}
 
 Outcome monitor(Cpu& cpu, const Insn& in) {
     if (waiting_undefined(cpu)) return cpu.ud();
@@ -195,8 +205,8 @@ Outcome mwait(Cpu& cpu, const Insn& in) {
     if (cpu.gates.closed(Gate::mwait)) return cpu.vm_exit(Gate::mwait, in, cpu.monitor_armed ? 1 : 0);
     const u32 extensions = low32(cpu.reg(Gpr::rcx));
     if (extensions & ~1u) return cpu.gp0();
-    // A store to the monitored line by this processor happens before MWAIT or not at all, so that only interrupts
-    // end the wait; without an armed monitor MWAIT is NOP.
+    // A store to the monitored line by this processor happens before MWAIT or not at all, so that only
+    // interrupts end the wait; without an armed monitor MWAIT is NOP.
     if (!cpu.monitor_armed) return done(cpu, in);
     cpu.rip = cpu.next_rip(in);
     cpu.monitor_armed = false;

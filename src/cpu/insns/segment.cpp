@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Segment registers and descriptor-table registers: MOV, PUSH, POP, LxS, LGDT..STR, LAR, LSL, VERR, VERW, ARPL.
+// Segment registers and descriptor-table registers: MOV, PUSH, POP, LxS, LGDT..STR, LAR, LSL, VERR, VERW,
+// ARPL.
 #include "cpu/descriptors.h"
 #include "cpu/insns/system_operands.h"
 #include "cpu/insns/tables.h"
@@ -81,7 +82,8 @@ template <Seg s> Outcome load_far_pointer(Cpu& cpu, const Insn& in) {
     const bool loaded = in.osz() == 3   ? cpu.load(from, linear, offset)
                         : in.osz() == 2 ? cpu.load(from, linear, offset32)
                                         : cpu.load(from, linear, offset16);
-    if (!loaded || !cpu.load(from, linear + size, selector) || !cpu.load_segment(s, selector)) return cpu.failed();
+    if (!loaded || !cpu.load(from, linear + size, selector) || !cpu.load_segment(s, selector))
+        return cpu.failed();
     set_reg_sized(cpu, in, in.reg, in.osz() == 3 ? offset : in.osz() == 2 ? offset32 : offset16);
     return done(cpu, in);
 }
@@ -90,20 +92,23 @@ template <Seg s> Outcome load_far_pointer(Cpu& cpu, const Insn& in) {
 
 template <TableRegister CpuState::*table> Outcome store_table(Cpu& cpu, const Insn& in) {
     if (umip_forbids(cpu)) return cpu.gp0();
-    if (cpu.gates.closed(Gate::descriptor_table)) return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
+    if (cpu.gates.closed(Gate::descriptor_table))
+        return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
     const TableRegister& t = cpu.*table;
     const bool long64 = cpu.code64();
     u64 linear = 0;
     if (!cpu.operand(in, long64 ? 10 : 6, Access::write, linear)) return cpu.failed();
     const unsigned s = in.seg();
     if (!cpu.store(s, linear, static_cast<u16>(t.limit))) return cpu.failed();
-    const bool ok = long64 ? cpu.store(s, linear + 2, t.base) : cpu.store(s, linear + 2, static_cast<u32>(t.base));
+    const bool ok =
+        long64 ? cpu.store(s, linear + 2, t.base) : cpu.store(s, linear + 2, static_cast<u32>(t.base));
     return ok ? Outcome::next : cpu.failed();
 }
 
 template <TableRegister CpuState::*table> Outcome load_table(Cpu& cpu, const Insn& in) {
     if (cpu.cpl != 0) return cpu.gp0();
-    if (cpu.gates.closed(Gate::descriptor_table)) return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
+    if (cpu.gates.closed(Gate::descriptor_table))
+        return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
     const bool long64 = cpu.code64();
     u64 linear = 0, base = 0;
     u16 limit = 0;
@@ -128,14 +133,16 @@ template <TableRegister CpuState::*table> Outcome load_table(Cpu& cpu, const Ins
 template <Seg s> Outcome store_system_segment(Cpu& cpu, const Insn& in) {
     if (cpu.real_or_v86()) return cpu.ud();
     if (umip_forbids(cpu)) return cpu.gp0();
-    if (cpu.gates.closed(Gate::descriptor_table)) return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
+    if (cpu.gates.closed(Gate::descriptor_table))
+        return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
     return store_word(cpu, in, cpu.segment(s).selector) ? Outcome::next : cpu.failed();
 }
 
 Outcome lldt(Cpu& cpu, const Insn& in) {
     if (cpu.real_or_v86()) return cpu.ud();
     if (cpu.cpl != 0) return cpu.gp0();
-    if (cpu.gates.closed(Gate::descriptor_table)) return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
+    if (cpu.gates.closed(Gate::descriptor_table))
+        return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
     u16 selector = 0;
     if (!load_word(cpu, in, selector)) return cpu.failed();
     if (null_selector(selector)) {
@@ -156,7 +163,8 @@ Outcome lldt(Cpu& cpu, const Insn& in) {
 Outcome ltr(Cpu& cpu, const Insn& in) {
     if (cpu.real_or_v86()) return cpu.ud();
     if (cpu.cpl != 0) return cpu.gp0();
-    if (cpu.gates.closed(Gate::descriptor_table)) return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
+    if (cpu.gates.closed(Gate::descriptor_table))
+        return cpu.vm_exit(Gate::descriptor_table, in, displacement(cpu, in));
     u16 selector = 0;
     if (!load_word(cpu, in, selector)) return cpu.failed();
     if (null_selector(selector)) return cpu.gp0();
@@ -193,12 +201,12 @@ bool accessible(const Cpu& cpu, u16 selector, const Descriptor& d) {
 /// Bit n: system type n is valid for the instruction.
 struct ValidTypes { u16 legacy, long_mode; };
 constexpr u16 type_bit(unsigned t) { return static_cast<u16>(1u << t); }
-constexpr ValidTypes lar_types{
-    type_bit(system_type::tss16_available) | type_bit(system_type::ldt) | type_bit(system_type::tss16_busy) |
-        type_bit(system_type::call_gate16) | type_bit(system_type::task_gate) |
-        type_bit(system_type::tss32_available) | type_bit(system_type::tss32_busy) | type_bit(system_type::call_gate32),
-    type_bit(system_type::ldt) | type_bit(system_type::tss32_available) | type_bit(system_type::tss32_busy) |
-        type_bit(system_type::call_gate32)};
+constexpr ValidTypes lar_types{type_bit(system_type::tss16_available) | type_bit(system_type::ldt) |
+                                   type_bit(system_type::tss16_busy) | type_bit(system_type::call_gate16) |
+                                   type_bit(system_type::task_gate) | type_bit(system_type::tss32_available) |
+                                   type_bit(system_type::tss32_busy) | type_bit(system_type::call_gate32),
+                               type_bit(system_type::ldt) | type_bit(system_type::tss32_available) |
+                                   type_bit(system_type::tss32_busy) | type_bit(system_type::call_gate32)};
 constexpr ValidTypes lsl_types{
     type_bit(system_type::tss16_available) | type_bit(system_type::ldt) | type_bit(system_type::tss16_busy) |
         type_bit(system_type::tss32_available) | type_bit(system_type::tss32_busy),
@@ -228,7 +236,8 @@ Outcome lar(Cpu& cpu, const Insn& in) {
     const Look found = look_checked(cpu, selector, lar_types, at);
     if (found == Look::failed) return cpu.failed();
     set_zf(cpu, found == Look::yes);
-    if (found == Look::yes) set_reg_sized(cpu, in, in.reg, (at.d.low >> 32) & (in.osz() == 1 ? 0xFF00 : 0xFFFF00));
+    if (found == Look::yes)
+        set_reg_sized(cpu, in, in.reg, (at.d.low >> 32) & (in.osz() == 1 ? 0xFF00 : 0xFFFF00));
     return Outcome::next;
 }
 
@@ -290,20 +299,27 @@ constexpr InsnRow rows[] = {
     {"PUSH", "0E"_op, ""_operands, code<push_segment<Seg::cs>>(), Feature::base, system | traits::no64},
     {"PUSH", "16"_op, ""_operands, code<push_segment<Seg::ss>>(), Feature::base, system | traits::no64},
     {"PUSH", "1E"_op, ""_operands, code<push_segment<Seg::ds>>(), Feature::base, system | traits::no64},
-    {"PUSH", "0F A0"_op, ""_operands, code<push_segment<Seg::fs>>(), Feature::base, system | traits::default64},
-    {"PUSH", "0F A8"_op, ""_operands, code<push_segment<Seg::gs>>(), Feature::base, system | traits::default64},
+    {"PUSH", "0F A0"_op, ""_operands, code<push_segment<Seg::fs>>(), Feature::base,
+     system | traits::default64},
+    {"PUSH", "0F A8"_op, ""_operands, code<push_segment<Seg::gs>>(), Feature::base,
+     system | traits::default64},
     {"POP", "07"_op, ""_operands, code<pop_segment<Seg::es>>(), Feature::base, changes_mode | traits::no64},
     {"POP", "17"_op, ""_operands, code<pop_segment<Seg::ss>>(), Feature::base, changes_mode | traits::no64},
     {"POP", "1F"_op, ""_operands, code<pop_segment<Seg::ds>>(), Feature::base, changes_mode | traits::no64},
-    {"POP", "0F A1"_op, ""_operands, code<pop_segment<Seg::fs>>(), Feature::base, changes_mode | traits::default64},
-    {"POP", "0F A9"_op, ""_operands, code<pop_segment<Seg::gs>>(), Feature::base, changes_mode | traits::default64},
+    {"POP", "0F A1"_op, ""_operands, code<pop_segment<Seg::fs>>(), Feature::base,
+     changes_mode | traits::default64},
+    {"POP", "0F A9"_op, ""_operands, code<pop_segment<Seg::gs>>(), Feature::base,
+     changes_mode | traits::default64},
     {"LES", "C4 /r mem"_op, "=Gv, Mp"_operands, code<load_far_pointer<Seg::es>>(), Feature::base,
      changes_mode | traits::no64},
     {"LDS", "C5 /r mem"_op, "=Gv, Mp"_operands, code<load_far_pointer<Seg::ds>>(), Feature::base,
      changes_mode | traits::no64},
-    {"LSS", "0F B2 /r mem"_op, "=Gv, Mp"_operands, code<load_far_pointer<Seg::ss>>(), Feature::base, changes_mode},
-    {"LFS", "0F B4 /r mem"_op, "=Gv, Mp"_operands, code<load_far_pointer<Seg::fs>>(), Feature::base, changes_mode},
-    {"LGS", "0F B5 /r mem"_op, "=Gv, Mp"_operands, code<load_far_pointer<Seg::gs>>(), Feature::base, changes_mode},
+    {"LSS", "0F B2 /r mem"_op, "=Gv, Mp"_operands, code<load_far_pointer<Seg::ss>>(), Feature::base,
+     changes_mode},
+    {"LFS", "0F B4 /r mem"_op, "=Gv, Mp"_operands, code<load_far_pointer<Seg::fs>>(), Feature::base,
+     changes_mode},
+    {"LGS", "0F B5 /r mem"_op, "=Gv, Mp"_operands, code<load_far_pointer<Seg::gs>>(), Feature::base,
+     changes_mode},
     {"SGDT", "0F 01 /0 mem"_op, "=Ms"_operands, code<store_table<&CpuState::gdtr>>(), Feature::base, system},
     {"SIDT", "0F 01 /1 mem"_op, "=Ms"_operands, code<store_table<&CpuState::idtr>>(), Feature::base, system},
     {"LGDT", "0F 01 /2 mem"_op, "Ms"_operands, code<load_table<&CpuState::gdtr>>(), Feature::base,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operands as system instructions use them: sizes of registers by mode, displacements for exit qualifications.
+// Operands as system instructions use them: sizes of registers by mode, displacements for exit
+// qualifications.
 #pragma once
 #include "cpu/cpu.h"
 
 namespace droste {
 
-/// Exit qualification of instructions with a memory operand: the displacement; for RIP-relative operands the address
-/// (SDM "Basic VM-Exit Information").
+/// Exit qualification of instructions with a memory operand: the displacement; for RIP-relative operands the
+/// address (SDM "Basic VM-Exit Information").
 inline u64 displacement(const Cpu& cpu, const Insn& in) {
     if (!in.mem()) return 0;
     const u64 disp = static_cast<u64>(static_cast<i64>(in.disp));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FXSAVE, the XSAVE family, XGETBV, XSETBV, RDPKRU, WRPKRU (SDM "Managing State Using the XSAVE Feature Set").
+// FXSAVE, the XSAVE family, XGETBV, XSETBV, RDPKRU, WRPKRU (SDM "Managing State Using the XSAVE Feature
+// Set").
 #include "cpu/control_registers.h"
 #include "cpu/cpuid.h"
 #include "cpu/insns/system_operands.h"
@@ -102,12 +103,14 @@ void environment_in(const std::array<u8, x87_environment_size>& from, bool wide,
 bool write_x87(Cpu& cpu, Area& area, bool wide) {
     std::array<u8, x87_environment_size> environment{};
     environment_out(cpu.fx, wide, environment);
-    return area.write(0, environment.data(), x87_environment_size) && area.write(st_offset, cpu.fx.st.data(), st_size);
+    return area.write(0, environment.data(), x87_environment_size) &&
+           area.write(st_offset, cpu.fx.st.data(), st_size);
 }
 
 bool read_x87(Area& area, bool wide, FxArea& fx) {
     std::array<u8, x87_environment_size> environment{};
-    if (!area.read(0, environment.data(), x87_environment_size) || !area.read(st_offset, fx.st.data(), st_size))
+    if (!area.read(0, environment.data(), x87_environment_size) ||
+        !area.read(st_offset, fx.st.data(), st_size))
         return false;
     environment_in(environment, wide, fx);
     for (auto& st : fx.st) std::fill(st.begin() + 10, st.end(), u8{0});
@@ -165,7 +168,8 @@ Outcome fxsave(Cpu& cpu, const Insn& in) {
     if (!cpu.operand(in, xsave_legacy_size, Access::write, linear)) return cpu.failed();
     if (linear & 15) return cpu.gp0();
     // Processors look at the far end first; nothing is stored when a page is missing.
-    if (!cpu.probe_write(in.seg(), linear + xsave_legacy_size - 1, 1) || !cpu.probe_write(in.seg(), linear, 1))
+    if (!cpu.probe_write(in.seg(), linear + xsave_legacy_size - 1, 1) ||
+        !cpu.probe_write(in.seg(), linear, 1))
         return cpu.failed();
     cpu.running = &in;
     Area area(cpu, in.seg(), linear);
@@ -186,7 +190,8 @@ Outcome fxrstor(Cpu& cpu, const Insn& in) {
     Area area(cpu, in.seg(), linear);
     LoadedState s;
     u32 mxcsr = 0;
-    if (!read_x87(area, in.osz() == 3, s.fx) || !area.read(mxcsr_offset, &mxcsr, 4) || !read_xmm(cpu, area, s))
+    if (!read_x87(area, in.osz() == 3, s.fx) || !area.read(mxcsr_offset, &mxcsr, 4) ||
+        !read_xmm(cpu, area, s))
         return cpu.failed();
     const bool with_sse = cpu.cr4 & cr4_bits::osfxsr;
     if (with_sse && (mxcsr & mxcsr_reserved)) return cpu.gp0();
@@ -201,11 +206,13 @@ Outcome fxrstor(Cpu& cpu, const Insn& in) {
 
 // ---- the XSAVE family
 
-/// SDM "Processor Tracking of XSAVE-Managed State": here XINUSE is exactly "not in the initial configuration".
+/// SDM "Processor Tracking of XSAVE-Managed State": here XINUSE is exactly "not in the initial
+/// configuration".
 u64 xinuse(const Cpu& cpu) {
     u64 used = 0;
     const FxArea& f = cpu.fx;
-    bool x87_used = f.fcw != initial_fcw || f.fsw != 0 || f.ftw != 0 || f.fop != 0 || f.fip != 0 || f.fdp != 0;
+    bool x87_used =
+        f.fcw != initial_fcw || f.fsw != 0 || f.ftw != 0 || f.fop != 0 || f.fip != 0 || f.fdp != 0;
     for (const auto& st : f.st)
         for (const u8 b : st) x87_used |= b != 0;
     if (x87_used) used |= x87;
@@ -347,8 +354,10 @@ template <Flavour flavour> Outcome xrstor(Cpu& cpu, const Insn& in) {
         if (mxcsr & mxcsr_reserved) return cpu.gp0();
     }
     if ((restored & sse) && !read_xmm(cpu, area, s)) return cpu.failed();
-    if ((restored & avx) && !read_ymm(cpu, area, component_offset(2, layout, compacted), s)) return cpu.failed();
-    if ((restored & pkru_state) && !area.read(component_offset(9, layout, compacted), &s.pkru, 4)) return cpu.failed();
+    if ((restored & avx) && !read_ymm(cpu, area, component_offset(2, layout, compacted), s))
+        return cpu.failed();
+    if ((restored & pkru_state) && !area.read(component_offset(9, layout, compacted), &s.pkru, 4))
+        return cpu.failed();
 
     if (requested & x87) commit_x87(cpu, s.fx);
     if (reads_mxcsr || (compacted && (requested & sse))) cpu.fx.mxcsr = mxcsr;
@@ -394,7 +403,8 @@ Outcome rdpkru(Cpu& cpu, const Insn&) {
 
 Outcome wrpkru(Cpu& cpu, const Insn& in) {
     if (!(cpu.cr4 & cr4_bits::pke)) return cpu.ud();
-    if (static_cast<u32>(cpu.reg(Gpr::rcx)) != 0 || static_cast<u32>(cpu.reg(Gpr::rdx)) != 0) return cpu.gp0();
+    if (static_cast<u32>(cpu.reg(Gpr::rcx)) != 0 || static_cast<u32>(cpu.reg(Gpr::rdx)) != 0)
+        return cpu.gp0();
     cpu.pkru = static_cast<u32>(cpu.reg(Gpr::rax));
     cpu.paging_changed();
     return done(cpu, in);
@@ -407,11 +417,15 @@ constexpr InsnRow rows[] = {
     {"FXSAVE", "NP 0F AE /0 mem"_op, "=Mfx"_operands, code<fxsave>(), Feature::fxsr, system},
     {"FXRSTOR", "NP 0F AE /1 mem"_op, "Mfx"_operands, code<fxrstor>(), Feature::fxsr, system},
     {"XSAVE", "NP 0F AE /4 mem"_op, "=Mxs"_operands, code<xsave<Flavour::xsave>>(), Feature::xsave, system},
-    {"XSAVEOPT", "NP 0F AE /6 mem"_op, "=Mxs"_operands, code<xsave<Flavour::xsaveopt>>(), Feature::xsaveopt, system},
-    {"XSAVEC", "NP 0F C7 /4 mem"_op, "=Mxs"_operands, code<xsave<Flavour::xsavec>>(), Feature::xsavec, system},
-    {"XSAVES", "NP 0F C7 /5 mem"_op, "=Mxs"_operands, code<xsave<Flavour::xsaves>>(), Feature::xsaves, system},
+    {"XSAVEOPT", "NP 0F AE /6 mem"_op, "=Mxs"_operands, code<xsave<Flavour::xsaveopt>>(), Feature::xsaveopt,
+     system},
+    {"XSAVEC", "NP 0F C7 /4 mem"_op, "=Mxs"_operands, code<xsave<Flavour::xsavec>>(), Feature::xsavec,
+     system},
+    {"XSAVES", "NP 0F C7 /5 mem"_op, "=Mxs"_operands, code<xsave<Flavour::xsaves>>(), Feature::xsaves,
+     system},
     {"XRSTOR", "NP 0F AE /5 mem"_op, "Mxs"_operands, code<xrstor<Flavour::xsave>>(), Feature::xsave, system},
-    {"XRSTORS", "NP 0F C7 /3 mem"_op, "Mxs"_operands, code<xrstor<Flavour::xsaves>>(), Feature::xsaves, system},
+    {"XRSTORS", "NP 0F C7 /3 mem"_op, "Mxs"_operands, code<xrstor<Flavour::xsaves>>(), Feature::xsaves,
+     system},
     {"XGETBV", "NP 0F 01 D0"_op, ""_operands, code<xgetbv>(), Feature::xsave, system},
     {"XSETBV", "NP 0F 01 D1"_op, ""_operands, code<xsetbv>(), Feature::xsave, system_block},
     {"RDPKRU", "NP 0F 01 EE"_op, ""_operands, code<rdpkru>(), Feature::pku, system},
