@@ -194,7 +194,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
 
     // ---- addresses
     /// Effective address (offset within the segment) of the memory operand, cut to the address size.
-    u64 effective(const Insn& in) const {
+    [[gnu::always_inline]] u64 effective(const Insn& in) const {
         const u64 a = gpr[in.base] + (gpr[in.index] << in.scale()) + static_cast<u64>(static_cast<i64>(in.disp));
         static constexpr u64 mask[4] = {0xFFFF, 0xFFFFFFFF, ~0ull, ~0ull};
         return a & mask[in.asz()];
@@ -202,7 +202,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
 
     // ---- memory, explicit accesses of the present CPL. All return false when the access did not happen:
     //      return failed() from the body. Alignment, size and page crossing are free.
-    template <class T> bool load(unsigned s, u64 linear, T& v) {
+    template <class T> [[gnu::always_inline]] bool load(unsigned s, u64 linear, T& v) {
         const unsigned i = TlbClass::slot(linear);
         if (tlb->read_tag[i] + ((linear + sizeof(T) - 1) >> 12) == 0) [[likely]] {
             std::memcpy(&v, reinterpret_cast<const void*>(linear + tlb->addend[i]), sizeof(T));
@@ -210,7 +210,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
         }
         return load_slow(s, linear, &v, sizeof(T));
     }
-    template <class T> bool store(unsigned s, u64 linear, const T& v) {
+    template <class T> [[gnu::always_inline]] bool store(unsigned s, u64 linear, const T& v) {
         const unsigned i = TlbClass::slot(linear);
         if (tlb->write_tag[i] + ((linear + sizeof(T) - 1) >> 12) == 0) [[likely]] {
             std::memcpy(reinterpret_cast<void*>(linear + tlb->addend[i]), &v, sizeof(T));
@@ -219,7 +219,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
         return store_slow(s, linear, &v, sizeof(T));
     }
     /// Starts a read-modify-write: checks write permission first, then gives the operand. End with end_rmw().
-    template <class T> bool begin_rmw(unsigned s, u64 linear, Rmw<T>& m) {
+    template <class T> [[gnu::always_inline]] bool begin_rmw(unsigned s, u64 linear, Rmw<T>& m) {
         const unsigned i = TlbClass::slot(linear);
         if (tlb->write_tag[i] + ((linear + sizeof(T) - 1) >> 12) == 0) [[likely]] {
             m.p = reinterpret_cast<T*>(linear + tlb->addend[i]);
@@ -231,18 +231,18 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
         return rmw_load_slow(s, linear, &m.temp, sizeof(T));
     }
     /// Cannot fail after begin_rmw() succeeded, but for a VM exit of an APIC-access write; check it.
-    template <class T> bool end_rmw(Rmw<T>& m) {
+    template <class T> [[gnu::always_inline]] bool end_rmw(Rmw<T>& m) {
         if (m.p != &m.temp) [[likely]] return true;
         return store_slow(m.seg, m.linear, &m.temp, sizeof(T));
     }
     /// Linear address of the operand; false: limit or type check of a segment failed (only non-flat modes).
-    bool operand(const Insn& in, unsigned size, Access access, u64& linear) {
+    [[gnu::always_inline]] bool operand(const Insn& in, unsigned size, Access access, u64& linear) {
         const u64 ea = effective(in);
         if (in.fl & insn_flags::segmented) [[unlikely]] return segmented(in.seg(), ea, size, access, linear);
         linear = ea_base[in.seg()] + ea;
         return true;
     }
-    template <class T> bool load(const Insn& in, T& v) {
+    template <class T> [[gnu::always_inline]] bool load(const Insn& in, T& v) {
         u64 a;
         if (!operand(in, sizeof(T), Access::read, a)) return false;
         const unsigned i = TlbClass::slot(a);
@@ -253,7 +253,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
         running = &in;
         return load_slow(in.seg(), a, &v, sizeof(T));
     }
-    template <class T> bool store(const Insn& in, const T& v) {
+    template <class T> [[gnu::always_inline]] bool store(const Insn& in, const T& v) {
         u64 a;
         if (!operand(in, sizeof(T), Access::write, a)) return false;
         const unsigned i = TlbClass::slot(a);
@@ -264,7 +264,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
         running = &in;
         return store_slow(in.seg(), a, &v, sizeof(T));
     }
-    template <class T> bool begin_rmw(const Insn& in, Rmw<T>& m) {
+    template <class T> [[gnu::always_inline]] bool begin_rmw(const Insn& in, Rmw<T>& m) {
         u64 a;
         return operand(in, sizeof(T), Access::write, a) && begin_rmw(in.seg(), a, m);
     }

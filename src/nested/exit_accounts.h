@@ -46,6 +46,8 @@ public:
     void exit(u32 node, unsigned level, u16 reason, const Meters& now);
     /// Node `node` of `level` was entered; `now` was read after the entry was charged.
     void entry(u32 node, unsigned level, const Meters& now);
+    /// The run ends at `cycles`: books what passed since the last exit or entry.
+    void settle(u64 cycles) { advance(running_level_, cycles); }
     /// An exit whose level the tracker could not tell.
     void unknown_exit() { ++unknown_; }
 

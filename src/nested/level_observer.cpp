@@ -40,6 +40,11 @@ Meters LevelObserver::meters(u64 ticks, u64 cycles) const {
             .walk_references = cpu_.mmu.counters.references + cpu_.mmu.counters.ept_references};
 }
 
+const ExitAccounts& LevelObserver::accounts() const {
+    accounts_.settle(cpu_.cycles());
+    return accounts_;
+}
+
 void LevelObserver::vmxon(u64) { tracker_.vmxon(0); }
 void LevelObserver::vmxoff() { tracker_.vmxoff(0); }
 void LevelObserver::vmptrld(u64 address) { tracker_.vmptrld(0, address); }

@@ -28,7 +28,8 @@ class LevelObserver final : public VmxObserver {
 public:
     explicit LevelObserver(const Cpu& cpu) : cpu_(cpu) { first_seen_.push_back(0); }
 
-    const ExitAccounts& accounts() const { return accounts_; }
+    /// Complete up to the present cycle.
+    const ExitAccounts& accounts() const;
     const LevelTracker& tracker() const { return tracker_; }
     /// Tick at which each level first ran; index = level.
     const std::vector<u64>& first_seen() const { return first_seen_; }
@@ -51,7 +52,7 @@ private:
     void attempted(const ExitEvent& event, u32 node);
     const Cpu& cpu_;
     LevelTracker tracker_;
-    ExitAccounts accounts_;
+    mutable ExitAccounts accounts_;  // settled when read
     std::vector<u64> first_seen_;
     std::deque<RecentExit> recent_;
     u64 exits_ = 0, vmreads_ = 0, vmwrites_ = 0;
