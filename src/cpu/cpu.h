@@ -196,19 +196,23 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     /// Effective address (offset within the segment) of the memory operand, cut to the address size.
     [[gnu::always_inline]] u64 effective(const Insn& in) const {
         const u64 a = gpr[in.base] + (gpr[in.index] << in.scale()) + static_cast<u64>(static_cast<i64>(in.disp));
-        static constexpr u64 mask[4] = {0xFFFF, 0xFFFFFFFF, ~0ull, ~0ull};
-        return a & mask[in.asz()];
+        if (in.fl & insn_flags::cut) [[unlikely]] return a & (in.asz() == 0 ? 0xFFFF : 0xFFFFFFFF);
+        return a;
     }
 
     // ---- memory, explicit accesses of the present CPL. All return false when the access did not happen:
     //      return failed() from the body. Alignment, size and page crossing are free.
+    //      The hit is inlined and keeps values in registers; all else is in functions of its own, so that handlers
+    //      The hit is inlined and keeps its value in a register; all else is in functions of its own.
     template <class T> [[gnu::always_inline]] bool load(unsigned s, u64 linear, T& v) {
         const unsigned i = TlbClass::slot(linear);
         if (tlb->read_tag[i] + ((linear + sizeof(T) - 1) >> 12) == 0) [[likely]] {
             std::memcpy(&v, reinterpret_cast<const void*>(linear + tlb->addend[i]), sizeof(T));
             return true;
         }
-        return load_slow(s, linear, &v, sizeof(T));
+        const Loaded<T> r = load_missed<T>(s, linear);
+        if (r.ok) v = r.value;
+        return r.ok;
     }
     template <class T> [[gnu::always_inline]] bool store(unsigned s, u64 linear, const T& v) {
         const unsigned i = TlbClass::slot(linear);
@@ -216,7 +220,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
             std::memcpy(reinterpret_cast<void*>(linear + tlb->addend[i]), &v, sizeof(T));
             return true;
         }
-        return store_slow(s, linear, &v, sizeof(T));
+        return store_missed<T>(s, linear, v);
     }
     /// Starts a read-modify-write: checks write permission first, then gives the operand. End with end_rmw().
     template <class T> [[gnu::always_inline]] bool begin_rmw(unsigned s, u64 linear, Rmw<T>& m) {
@@ -243,26 +247,32 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
         return true;
     }
     template <class T> [[gnu::always_inline]] bool load(const Insn& in, T& v) {
-        u64 a;
-        if (!operand(in, sizeof(T), Access::read, a)) return false;
-        const unsigned i = TlbClass::slot(a);
-        if (tlb->read_tag[i] + ((a + sizeof(T) - 1) >> 12) == 0) [[likely]] {
-            std::memcpy(&v, reinterpret_cast<const void*>(a + tlb->addend[i]), sizeof(T));
-            return true;
+        if (!(in.fl & insn_flags::segmented)) [[likely]] {
+            const u64 a = ea_base[in.seg()] + effective(in);
+            const unsigned i = TlbClass::slot(a);
+            if (tlb->read_tag[i] + ((a + sizeof(T) - 1) >> 12) == 0) [[likely]] {
+                std::memcpy(&v, reinterpret_cast<const void*>(a + tlb->addend[i]), sizeof(T));
+                return true;
+            }
         }
-        running = &in;
-        return load_slow(in.seg(), a, &v, sizeof(T));
+        const Loaded<T> r = load_elsewhere<T>(in);
+        if (r.ok) v = r.value;
+        return r.ok;
     }
     template <class T> [[gnu::always_inline]] bool store(const Insn& in, const T& v) {
-        u64 a;
-        if (!operand(in, sizeof(T), Access::write, a)) return false;
-        const unsigned i = TlbClass::slot(a);
-        if (tlb->write_tag[i] + ((a + sizeof(T) - 1) >> 12) == 0) [[likely]] {
-            std::memcpy(reinterpret_cast<void*>(a + tlb->addend[i]), &v, sizeof(T));
+        if (T* p = writable<T>(in)) [[likely]] {
+            std::memcpy(static_cast<void*>(p), &v, sizeof(T));
             return true;
         }
-        running = &in;
-        return store_slow(in.seg(), a, &v, sizeof(T));
+        return store_elsewhere<T>(in, v);
+    }
+    /// The memory operand itself when the first-level TLB lets it be written; else null: go through begin_rmw().
+    template <class T> [[gnu::always_inline]] T* writable(const Insn& in) {
+        if (in.fl & insn_flags::segmented) [[unlikely]] return nullptr;
+        const u64 a = ea_base[in.seg()] + effective(in);
+        const unsigned i = TlbClass::slot(a);
+        if (tlb->write_tag[i] + ((a + sizeof(T) - 1) >> 12) != 0) [[unlikely]] return nullptr;
+        return reinterpret_cast<T*>(a + tlb->addend[i]);
     }
     template <class T> [[gnu::always_inline]] bool begin_rmw(const Insn& in, Rmw<T>& m) {
         u64 a;
@@ -369,6 +379,43 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     void visit_all(Archive& archive); ///< CpuState and what else of this object is guest-visible
 
 private:
+    template <class T> struct Loaded {
+        T value;
+        bool ok;
+    };
+    template <class T> [[gnu::noinline]] Loaded<T> load_missed(unsigned s, u64 linear) {
+        Loaded<T> r{};
+        r.ok = load_slow(s, linear, &r.value, sizeof(T));
+        return r;
+    }
+    template <class T> [[gnu::noinline]] bool store_missed(unsigned s, u64 linear, T v) {
+        return store_slow(s, linear, &v, sizeof(T));
+    }
+    template <class T> [[gnu::noinline]] Loaded<T> load_elsewhere(const Insn& in) {
+        Loaded<T> r{};
+        u64 a;
+        if (!operand(in, sizeof(T), Access::read, a)) return r;
+        const unsigned i = TlbClass::slot(a);
+        if (tlb->read_tag[i] + ((a + sizeof(T) - 1) >> 12) == 0) {
+            std::memcpy(&r.value, reinterpret_cast<const void*>(a + tlb->addend[i]), sizeof(T));
+            r.ok = true;
+            return r;
+        }
+        running = &in;
+        r.ok = load_slow(in.seg(), a, &r.value, sizeof(T));
+        return r;
+    }
+    template <class T> [[gnu::noinline]] bool store_elsewhere(const Insn& in, T v) {
+        u64 a;
+        if (!operand(in, sizeof(T), Access::write, a)) return false;
+        const unsigned i = TlbClass::slot(a);
+        if (tlb->write_tag[i] + ((a + sizeof(T) - 1) >> 12) == 0) {
+            std::memcpy(reinterpret_cast<void*>(a + tlb->addend[i]), &v, sizeof(T));
+            return true;
+        }
+        running = &in;
+        return store_slow(in.seg(), a, &v, sizeof(T));
+    }
     u64 code_base_ = 0;
     bool load_slow(unsigned s, u64 linear, void* v, unsigned size);
     bool store_slow(unsigned s, u64 linear, const void* v, unsigned size);

@@ -32,6 +32,7 @@ inline constexpr u8 segmented = 4;   ///< non-flat mode: memory accesses go thro
 inline constexpr u8 rex = 8;
 inline constexpr u8 vex = 16;
 inline constexpr u8 l256 = 32;       ///< VEX.L
+inline constexpr u8 cut = 64;        ///< addresses are cut to 16 or 32 bits
 }  // namespace insn_flags
 
 enum class Rep : u8 { none, repne, rep };  ///< F2, F3

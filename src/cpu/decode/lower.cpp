@@ -58,6 +58,7 @@ void lower(const Decoded& d, u32 mode, u16 offset, Insn& out) {
     if (d.rex) fl |= insn_flags::rex;
     if (d.vex) fl |= insn_flags::vex;
     if (d.vex_l) fl |= insn_flags::l256;
+    if (d.asz != 2) fl |= insn_flags::cut;
     out.fl = fl;
     // String instructions and moffs have no ModRM but take an override: the default is DS.
     const u8 seg = d.has_modrm || d.segment_override >= 0 ? d.seg : static_cast<u8>(Seg::ds);

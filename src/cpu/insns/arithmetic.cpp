@@ -23,14 +23,7 @@ template <Unary op, class T> Outcome unary_opcode_reg(Cpu& cpu, const Insn& in) 
     return Outcome::next;
 }
 template <Unary op, class T> Outcome unary_mem(Cpu& cpu, const Insn& in) {
-    Rmw<T> m;
-    if (!cpu.begin_rmw(in, m)) [[unlikely]] return cpu.failed();
-    u16 flags = cpu.flags;
-    put(m, host::unary<op, T>(flags, get(m)));
-    if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
-    cpu.flags = flags;
-    charge_lock(cpu, in);
-    return Outcome::next;
+    return modify<T>(cpu, in, [](u16& flags, T old) { return host::unary<op, T>(flags, old); });
 }
 template <Unary op> consteval Bodies unary_forms() {
     return {{code<unary_rm<op, u8>>(), code<unary_rm<op, u16>>(), code<unary_rm<op, u32>>(), code<unary_rm<op, u64>>()},

@@ -14,21 +14,15 @@ template <Alu op, class T> Outcome reg_reg(Cpu& cpu, const Insn& in) {  // Ev, G
     return Outcome::next;
 }
 
-template <Alu op, class T> Outcome modify_memory(Cpu& cpu, const Insn& in, T source) {
+template <Alu op, class T> [[gnu::always_inline]] inline Outcome modify_memory(Cpu& cpu, const Insn& in, T source) {
     if constexpr (host::writes(op)) {
-        Rmw<T> m;
-        if (!cpu.begin_rmw(in, m)) [[unlikely]] return cpu.failed();
-        u16 flags = cpu.flags;
-        put(m, host::binary<op, T>(flags, get(m), source));
-        if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
-        cpu.flags = flags;
-        charge_lock(cpu, in);
+        return modify<T>(cpu, in, [source](u16& flags, T old) { return host::binary<op, T>(flags, old, source); });
     } else {
         T v;
         if (!cpu.load(in, v)) [[unlikely]] return cpu.failed();
         (void)host::binary<op, T>(cpu.flags, v, source);
+        return Outcome::next;
     }
-    return Outcome::next;
 }
 
 template <Alu op, class T> Outcome mem_reg(Cpu& cpu, const Insn& in) {

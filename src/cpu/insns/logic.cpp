@@ -14,12 +14,7 @@ template <class T> Outcome not_reg(Cpu& cpu, const Insn& in) {
     return Outcome::next;
 }
 template <class T> Outcome not_mem(Cpu& cpu, const Insn& in) {
-    Rmw<T> m;
-    if (!cpu.begin_rmw(in, m)) [[unlikely]] return cpu.failed();
-    put(m, static_cast<T>(~get(m)));
-    if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
-    charge_lock(cpu, in);
-    return Outcome::next;
+    return modify<T>(cpu, in, [](u16&, T old) { return static_cast<T>(~old); });
 }
 constexpr Bodies not_forms{{code<not_reg<u8>>(), code<not_reg<u16>>(), code<not_reg<u32>>(), code<not_reg<u64>>()},
                            {code<not_mem<u8>>(), code<not_mem<u16>>(), code<not_mem<u32>>(), code<not_mem<u64>>()}};

@@ -28,6 +28,28 @@ inline void charge_lock(Cpu& cpu, const Insn& in) {
     if (in.lock()) [[unlikely]] cpu.charge(CostEvent::lock);
 }
 
+template <class T, class F> [[gnu::noinline]] Outcome modify_elsewhere(Cpu& cpu, const Insn& in, F f) {
+    Rmw<T> m;
+    if (!cpu.begin_rmw(in, m)) return cpu.failed();
+    u16 flags = cpu.flags;
+    put(m, f(flags, get(m)));
+    if (!cpu.end_rmw(m)) return cpu.failed();
+    cpu.flags = flags;
+    charge_lock(cpu, in);
+    return Outcome::next;
+}
+/// Read-modify-write of the memory operand: f(flags, old) gives the new value. A fault changes nothing.
+template <class T, class F> [[gnu::always_inline]] inline Outcome modify(Cpu& cpu, const Insn& in, F f) {
+    T* const p = cpu.writable<T>(in);
+    if (p == nullptr) [[unlikely]] return modify_elsewhere<T>(cpu, in, f);
+    T v;
+    std::memcpy(&v, static_cast<const void*>(p), sizeof v);
+    v = f(cpu.flags, v);
+    std::memcpy(static_cast<void*>(p), &v, sizeof v);
+    charge_lock(cpu, in);
+    return Outcome::next;
+}
+
 /// Cpu::push and pop with the knowledge that stack operations of 64 bits exist in 64-bit mode alone.
 template <class T> bool push(Cpu& cpu, T v) {
     if constexpr (sizeof(T) == 8) {

@@ -36,13 +36,8 @@ template <Shift op, Count from, class T> Outcome shift_reg(Cpu& cpu, const Insn&
     return Outcome::next;
 }
 template <Shift op, Count from, class T> Outcome shift_mem(Cpu& cpu, const Insn& in) {
-    Rmw<T> m;
-    if (!cpu.begin_rmw(in, m)) [[unlikely]] return cpu.failed();
-    u16 flags = cpu.flags;
-    put(m, host::shift<op, T>(flags, get(m), count<from>(cpu, in)));
-    if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
-    cpu.flags = flags;
-    return Outcome::next;
+    const u8 n = count<from>(cpu, in);
+    return modify<T>(cpu, in, [n](u16& flags, T old) { return host::shift<op, T>(flags, old, n); });
 }
 template <Shift op, Count from> consteval Bodies shift_forms() {
     return {{code<shift_reg<op, from, u8>>(), code<shift_reg<op, from, u16>>(), code<shift_reg<op, from, u32>>(),
@@ -61,13 +56,9 @@ template <Side side, Count from, class T> Outcome double_reg(Cpu& cpu, const Ins
     return Outcome::next;
 }
 template <Side side, Count from, class T> Outcome double_mem(Cpu& cpu, const Insn& in) {
-    Rmw<T> m;
-    if (!cpu.begin_rmw(in, m)) [[unlikely]] return cpu.failed();
-    u16 flags = cpu.flags;
-    put(m, shift_double<side, T>(flags, get(m), cpu.reg<T>(in.reg), count<from>(cpu, in)));
-    if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
-    cpu.flags = flags;
-    return Outcome::next;
+    const T fill = cpu.reg<T>(in.reg);
+    const u8 n = count<from>(cpu, in);
+    return modify<T>(cpu, in, [fill, n](u16& flags, T old) { return shift_double<side, T>(flags, old, fill, n); });
 }
 template <Side side, Count from> consteval Bodies double_forms() {
     return {{Code{}, code<double_reg<side, from, u16>>(), code<double_reg<side, from, u32>>(),

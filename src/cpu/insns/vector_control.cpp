@@ -156,7 +156,7 @@ template <class I, class T, unsigned bytes> Outcome gather(Cpu& cpu, const Insn&
             !cpu.load(in.seg(), linear, elements<T>(result)[i]))
             return cpu.failed();
         m[i] = 0;
-        clear_above(result, std::max<unsigned>(n * sizeof(T), 16));  // each element is a VEX write of its own
+        clear_above(result, bytes);  // each element is a VEX write of its own, of the full vector length
     }
     mask = Vec{};
     clear_above(result, n * sizeof(T));
