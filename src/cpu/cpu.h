@@ -202,7 +202,6 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
 
     // ---- memory, explicit accesses of the present CPL. All return false when the access did not happen:
     //      return failed() from the body. Alignment, size and page crossing are free.
-    //      The hit is inlined and keeps values in registers; all else is in functions of its own, so that handlers
     //      The hit is inlined and keeps its value in a register; all else is in functions of its own.
     template <class T> [[gnu::always_inline]] bool load(unsigned s, u64 linear, T& v) {
         const unsigned i = TlbClass::slot(linear);

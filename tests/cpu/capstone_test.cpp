@@ -99,7 +99,8 @@ private:
 
 std::string lower_case(std::string_view s) {
     std::string r(s);
-    std::transform(r.begin(), r.end(), r.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+    std::transform(r.begin(), r.end(), r.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
     return r;
 }
 
@@ -155,7 +156,9 @@ struct Sample {
             ++n;
         return n;
     }
-    bool has_prefix(u8 p) const { return std::find(bytes.begin(), bytes.begin() + prefixes(), p) != bytes.begin() + prefixes(); }
+    bool has_prefix(u8 p) const {
+        return std::find(bytes.begin(), bytes.begin() + prefixes(), p) != bytes.begin() + prefixes();
+    }
     bool has_rex() const { return is64() && (bytes[prefixes()] & 0xF0) == 0x40; }
 };
 
@@ -166,8 +169,8 @@ struct Reason {
     u64 count = 0;
 };
 
-/// Where the two may differ, and why we are right (SDM) or cannot be compared. The host's own processor decides the
-/// disputed cases in the host fuzz test.
+/// Where the two may differ, and why we are right (SDM) or cannot be compared. The host's own processor
+/// decides the disputed cases in the host fuzz test.
 std::vector<Reason> reasons() {
     return {
         {"LOCK where it gives #UD", [](const Sample& s) { return s.only_capstone() && s.has_prefix(0xF0); }},
@@ -175,12 +178,14 @@ std::vector<Reason> reasons() {
          [](const Sample& s) {
              unsigned n = s.prefixes();
              const bool sized = s.has_prefix(0x66) || s.has_prefix(0xF2) || s.has_prefix(0xF3) || s.has_rex();
-             if (s.has_rex()) ++n;
+             if (s.has_rex())
+                 ++n;
              return s.only_capstone() && sized && (s.bytes[n] == 0xC4 || s.bytes[n] == 0xC5);
          }},
         {"NP in the SDM: 66, F2 and F3 give #UD",
          [](const Sample& s) {
-             if (!s.only_capstone()) return false;
+             if (!s.only_capstone())
+                 return false;
              std::vector<u8> rest;
              for (unsigned i = 0; i < s.bytes.size(); ++i)
                  if (i >= s.prefixes() || (s.bytes[i] != 0x66 && s.bytes[i] != 0xF2 && s.bytes[i] != 0xF3))
@@ -195,37 +200,54 @@ std::vector<Reason> reasons() {
          [](const Sample& s) { return s.only_capstone() && !s.is64() && s.capstone == "swapgs"; }},
         {"extensions that no model has: SVM, SGX, SMX, TSX, PCOMMIT, FMA4, 3DNow!, SMM, AVX-512",
          [](const Sample& s) {
-             if (!s.only_capstone()) return false;
-             const bool fma4 = s.capstone.starts_with("vf") && (s.capstone.ends_with("ps") || s.capstone.ends_with("pd") ||
-                                                                s.capstone.ends_with("ss") || s.capstone.ends_with("sd"));
+             if (!s.only_capstone())
+                 return false;
+             const bool fma4 =
+                 s.capstone.starts_with("vf") && (s.capstone.ends_with("ps") || s.capstone.ends_with("pd") ||
+                                                  s.capstone.ends_with("ss") || s.capstone.ends_with("sd"));
              const bool mask = s.capstone[0] == 'k' && (s.bytes[0] == 0xC4 || s.bytes[0] == 0xC5);
              return fma4 || mask || s.bytes[s.prefixes()] == 0x62 ||
-                    s.capstone_is({"clgi", "stgi", "skinit", "vmload", "vmsave", "vmrun", "vmmcall", "invlpga",
-                                           "encls", "enclu", "getsec", "pcommit", "xbegin", "xend", "xabort", "xtest",
-                                           "rsm", "femms", "monitorx", "mwaitx", "clzero", "vpermil2ps", "vpermil2pd"});
+                    s.capstone_is({"clgi",     "stgi",    "skinit", "vmload",     "vmsave",    "vmrun",
+                                   "vmmcall",  "invlpga", "encls",  "enclu",      "getsec",    "pcommit",
+                                   "xbegin",   "xend",    "xabort", "xtest",      "rsm",       "femms",
+                                   "monitorx", "mwaitx",  "clzero", "vpermil2ps", "vpermil2pd"});
          }},
         {"VMX has a table of its own",
          [](const Sample& s) {
-             return s.only_capstone() && s.capstone_is({"vmcall", "vmclear", "vmfunc", "vmlaunch", "vmptrld", "vmptrst",
-                                                        "vmread", "vmresume", "vmwrite", "vmxoff", "vmxon", "invept", "invvpid"});
+             return s.only_capstone() &&
+                    s.capstone_is({"vmcall", "vmclear", "vmfunc", "vmlaunch", "vmptrld", "vmptrst", "vmread",
+                                   "vmresume", "vmwrite", "vmxoff", "vmxon", "invept", "invvpid"});
          }},
         {"newer than Capstone's tables, or their gaps",
          [](const Sample& s) {
-             return s.only_here() && s.row_is({"ENDBR32", "ENDBR64", "RDPKRU", "WRPKRU", "SERIALIZE", "VBROADCASTI128",
-                                               "NOP", "PREFETCH", "UD0"});
+             return s.only_here() && s.row_is({"ENDBR32", "ENDBR64", "RDPKRU", "WRPKRU", "SERIALIZE",
+                                               "VBROADCASTI128", "NOP", "PREFETCH", "UD0"});
          }},
-        {"fences ignore ModRM.rm", [](const Sample& s) { return s.only_here() && s.row_is({"LFENCE", "MFENCE", "SFENCE"}); }},
+        {"fences ignore ModRM.rm",
+         [](const Sample& s) {
+             return s.only_here() && s.row_is({"LFENCE", "MFENCE", "SFENCE"});
+         }},
         {"MOV with a segment register that does not exist is found by its body",
          [](const Sample& s) { return s.only_here() && s.row() == "MOV"; }},
         {"Intel processors ignore 66 and 67 before near branches in 64-bit mode",
-         [](const Sample& s) { return s.both() && s.is64() && s.prefixes() > 0 && (s.decoded.row->traits & traits::force64); }},
+         [](const Sample& s) {
+             return s.both() && s.is64() && s.prefixes() > 0 && (s.decoded.row->traits & traits::force64);
+         }},
         {"REX.W overrides 66 for PUSH's immediate",
-         [](const Sample& s) { return s.both() && s.is64() && s.has_prefix(0x66) && s.row() == "PUSH"; }, false},
-        {"UD0 and UD1 have a ModRM byte", [](const Sample& s) { return s.both() && s.row_is({"UD0", "UD1"}); }},
+         [](const Sample& s) { return s.both() && s.is64() && s.has_prefix(0x66) && s.row() == "PUSH"; },
+         false},
+        {"UD0 and UD1 have a ModRM byte",
+         [](const Sample& s) {
+             return s.both() && s.row_is({"UD0", "UD1"});
+         }},
         {"CLWB is 66 0F AE /6, RDPID F3 0F C7 /7: newer",
-         [](const Sample& s) { return s.both() && s.row_is({"CLWB", "RDPID"}); }},
+         [](const Sample& s) {
+             return s.both() && s.row_is({"CLWB", "RDPID"});
+         }},
         {"F3 REX 0F 7E is MOVQ and F3 REX 90 is PAUSE whatever REX says",
-         [](const Sample& s) { return s.both() && s.is64() && s.has_prefix(0xF3) && s.row_is({"MOVQ", "PAUSE"}); }},
+         [](const Sample& s) {
+             return s.both() && s.is64() && s.has_prefix(0xF3) && s.row_is({"MOVQ", "PAUSE"});
+         }},
         {"a prefix before 66, F2, F3 or REX hides the mandatory one from Capstone",
          [](const Sample& s) { return s.both() && s.prefixes() > 1 && s.capstone_length == s.decoded.len; }},
         {"Capstone does not see mandatory prefixes in 16-bit code",
@@ -235,7 +257,9 @@ std::vector<Reason> reasons() {
 
 class Comparison {
 public:
-    explicit Comparison(const Mode& m) : reasons_(reasons()), mode_(m), capstone_(m.capstone), tables_(cpu_instruction_tables()), isa_(tables_) {}
+    explicit Comparison(const Mode& m)
+        : reasons_(reasons()), mode_(m), capstone_(m.capstone), tables_(cpu_instruction_tables()),
+          isa_(tables_) {}
 
     const Isa& isa() const { return isa_; }
     /// Counts a difference under its reason, or fails; gives the length to go on with.
@@ -297,7 +321,8 @@ void random_instruction(const Isa& isa, Random& random, bool is64, std::array<u8
     const u64 r = random.next();
     if (e.vex) {
         const unsigned pp = e.pp == Pp::p66 ? 1 : e.pp == Pp::f3 ? 2 : e.pp == Pp::f2 ? 3 : 0;
-        const unsigned w = e.w < 0 ? r & 1 : static_cast<unsigned>(e.w), l = e.l < 0 ? r >> 1 & 1 : static_cast<unsigned>(e.l);
+        const unsigned w = e.w < 0 ? r & 1 : static_cast<unsigned>(e.w),
+                       l = e.l < 0 ? r >> 1 & 1 : static_cast<unsigned>(e.l);
         const unsigned vvvv = random.chance(50) ? 15 : r >> 2 & 15;
         if (e.map == 1 && random.chance(50)) {
             put(0xC5);

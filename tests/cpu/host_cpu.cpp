@@ -212,8 +212,8 @@ void take_exception(int number, siginfo_t*, void* context) {
     g[REG_RIP] = static_cast<greg_t>(reinterpret_cast<u64>(&droste_test_exit_signal));
     g[REG_RSP] = static_cast<greg_t>(control.host_rsp);
     g[REG_EFL] = 0x202;
-    g[REG_CSGSFS] = static_cast<greg_t>((static_cast<u64>(g[REG_CSGSFS]) & 0x0000FFFFFFFF0000ull) | user_code64 |
-                                        (u64(user_data) << 48));
+    g[REG_CSGSFS] = static_cast<greg_t>((static_cast<u64>(g[REG_CSGSFS]) & 0x0000FFFFFFFF0000ull) |
+                                        user_code64 | (u64(user_data) << 48));
 }
 
 void* map_at(u64 address, u64 size, int protection) {
@@ -244,8 +244,8 @@ HostCpu::HostCpu() {
     ASSERT(file >= 0 && ftruncate(file, code_size) == 0);
     code_alias_ = static_cast<u8*>(mmap(nullptr, code_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
     ASSERT(code_alias_ != MAP_FAILED);
-    ASSERT(mmap(reinterpret_cast<void*>(code), code_size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE, file,
-                0) == reinterpret_cast<void*>(code));
+    ASSERT(mmap(reinterpret_cast<void*>(code), code_size, PROT_READ | PROT_EXEC,
+                MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0) == reinterpret_cast<void*>(code));
     close(file);
     map_at(control_address, 0x3000, PROT_READ | PROT_WRITE | PROT_EXEC);
     std::memset(code_alias_, 0xCC, code_size);
@@ -288,7 +288,8 @@ HostCpu::~HostCpu() {
     munmap(reinterpret_cast<void*>(control_address), 0x3000);
 }
 
-HostEvent HostCpu::execute(std::span<const u8> bytes, CodeSize size, bool with_vector, bool branch, UserState& state) {
+HostEvent HostCpu::execute(std::span<const u8> bytes, CodeSize size, bool with_vector, bool branch,
+                           UserState& state) {
     u8* at = code_alias_ + (insn - code);
     std::memcpy(at, bytes.data(), bytes.size());
     control.in_gpr = state.gpr;

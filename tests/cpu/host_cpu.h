@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// HostCpu: executes one instruction on the host processor in a sandbox, with all of its user-visible state given and
-// taken. The oracle of the fuzz tests.
+// HostCpu: executes one instruction on the host processor in a sandbox, with all of its user-visible state
+// given and taken. The oracle of the fuzz tests.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -67,10 +67,11 @@ public:
     u64 fs_base() const { return fs_base_; }
     u64 gs_base() const { return gs_base_; }
 
-    /// Executes `bytes` at `insn` (16-bit: offset insn - code). `rip` of the result is the address of the next
-    /// instruction; after an exception, the saved one. `with_vector`: state.vector is loaded and saved too.
-    /// `branch`: nothing but INT3 follows the instruction, for it may go anywhere in the page.
-    HostEvent execute(std::span<const u8> bytes, CodeSize size, bool with_vector, bool branch, UserState& state);
+    /// Executes `bytes` at `insn` (16-bit: offset insn - code). `rip` of the result is the address of the
+    /// next instruction; after an exception, the saved one. `with_vector`: state.vector is loaded and saved
+    /// too. `branch`: nothing but INT3 follows the instruction, for it may go anywhere in the page.
+    HostEvent execute(std::span<const u8> bytes, CodeSize size, bool with_vector, bool branch,
+                      UserState& state);
 
 private:
     u8* code_alias_ = nullptr;

@@ -12,8 +12,8 @@ namespace {
 
 constexpr u64 data_phys = 0x200000, code_phys = 0x210000;
 
-constexpr u64 compared_flags = rflags_bits::arithmetic | rflags_bits::df | rflags_bits::if_ | rflags_bits::iopl |
-                               rflags_bits::nt | rflags_bits::ac | rflags_bits::id;
+constexpr u64 compared_flags = rflags_bits::arithmetic | rflags_bits::df | rflags_bits::if_ |
+                               rflags_bits::iopl | rflags_bits::nt | rflags_bits::ac | rflags_bits::id;
 
 }  // namespace
 
@@ -60,7 +60,8 @@ HostFuzz::Result HostFuzz::run_host(const FuzzCase& c) {
     r.event = host_.execute(std::span(c.bytes).first(c.len), size_, c.vector, c.branch, r.state);
     // A branch to where nothing is mapped has happened; the fetch that follows is not the instruction's.
     const u64 linear = r.state.rip + (size_ == CodeSize::bits16 ? HostCpu::code : 0);
-    if (c.branch && r.event.vector == 14 && (r.event.error_code & 16) && r.event.address == linear) r.event = {};
+    if (c.branch && r.event.vector == 14 && (r.event.error_code & 16) && r.event.address == linear)
+        r.event = {};
     return r;
 }
 
@@ -111,7 +112,8 @@ std::string HostFuzz::compare(const FuzzCase& c, Result& host, Result& emulated)
     if (host.event.vector == 14 && (host.event.address >> 63)) host.event.error_code &= ~1u;
     const std::string_view name = c.decoded.row->mnemonic;
     const bool page_fault = host.event.vector == 14;
-    // SDM "MASKMOVDQU": which faults a masked-out byte causes, and in which order, depends on the implementation.
+    // SDM "MASKMOVDQU": which faults a masked-out byte causes, and in which order, depends on the
+    // implementation.
     if (page_fault && name.find("MASKMOV") != std::string_view::npos && !name.starts_with("VMASKMOVP") &&
         !name.starts_with("VPMASKMOV"))
         return {};
@@ -143,7 +145,9 @@ std::string HostFuzz::compare(const FuzzCase& c, Result& host, Result& emulated)
 
 std::string HostFuzz::disassemble(const FuzzCase& c) const {
     csh handle;
-    const cs_mode mode = size_ == CodeSize::bits64 ? CS_MODE_64 : size_ == CodeSize::bits32 ? CS_MODE_32 : CS_MODE_16;
+    const cs_mode mode = size_ == CodeSize::bits64   ? CS_MODE_64
+                         : size_ == CodeSize::bits32 ? CS_MODE_32
+                                                     : CS_MODE_16;
     if (cs_open(CS_ARCH_X86, mode, &handle) != CS_ERR_OK) return "?";
     cs_insn* insn = nullptr;
     const std::size_t n = cs_disasm(handle, c.bytes.data(), c.len, HostCpu::insn, 1, &insn);
@@ -153,23 +157,26 @@ std::string HostFuzz::disassemble(const FuzzCase& c) const {
     return text;
 }
 
-std::string HostFuzz::report(const FuzzCase& c, const Result& host, const Result& emulated, const std::string& what) {
+std::string HostFuzz::report(const FuzzCase& c, const Result& host, const Result& emulated,
+                             const std::string& what) {
     std::string s = fmt::format("{} differs: {} |", what, c.decoded.row->mnemonic);
     for (unsigned i = 0; i < c.len; ++i) s += fmt::format(" {:02X}", c.bytes[i]);
     s += fmt::format(" | {}\n", disassemble(c));
     const auto event_text = [](const HostEvent& e) {
-        return e.vector < 0 ? std::string("none") : fmt::format("#{} code {:x} address {:x}", e.vector, e.error_code, e.address);
+        return e.vector < 0 ? std::string("none")
+                            : fmt::format("#{} code {:x} address {:x}", e.vector, e.error_code, e.address);
     };
     s += fmt::format("  event: host {} | emulated {}\n", event_text(host.event), event_text(emulated.event));
     s += fmt::format("  {:>8} {:>33} {:>33} {:>33}\n", "", "before", "host", "emulated");
     const auto line = [&](const std::string& name, u64 before, u64 h, u64 e, u64 mask = ~0ull) {
         if (before == h && h == e && c.vector) return;
-        s += fmt::format("{} {:>8} {:>33x} {:>33x} {:>33x}\n", ((h ^ e) & mask) ? '*' : ' ', name, before, h, e);
+        s += fmt::format("{} {:>8} {:>33x} {:>33x} {:>33x}\n", ((h ^ e) & mask) ? '*' : ' ', name, before, h,
+                         e);
     };
     const auto wide = [&](const std::string& name, u64 b1, u64 b0, u64 h1, u64 h0, u64 e1, u64 e0) {
         if (b1 == h1 && h1 == e1 && b0 == h0 && h0 == e0 && name[0] == 'y') return;
-        s += fmt::format("{} {:>8} {:016x}_{:016x} {:016x}_{:016x} {:016x}_{:016x}\n", h1 != e1 || h0 != e0 ? '*' : ' ',
-                         name, b1, b0, h1, h0, e1, e0);
+        s += fmt::format("{} {:>8} {:016x}_{:016x} {:016x}_{:016x} {:016x}_{:016x}\n",
+                         h1 != e1 || h0 != e0 ? '*' : ' ', name, b1, b0, h1, h0, e1, e0);
     };
     constexpr const char* names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                      "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
@@ -193,13 +200,15 @@ std::string HostFuzz::report(const FuzzCase& c, const Result& host, const Result
                     std::memcpy(&x, &v.st[i][at], at == 0 ? 8 : 2);
                     return x;
                 };
-                wide(fmt::format("st{}", i), part(b, 8), part(b, 0), part(h, 8), part(h, 0), part(e, 8), part(e, 0));
+                wide(fmt::format("st{}", i), part(b, 8), part(b, 0), part(h, 8), part(h, 0), part(e, 8),
+                     part(e, 0));
             }
         if (c.decoded.row->domain != Domain::x87)
             for (unsigned i = 0; i < 16; ++i) {
-                wide(fmt::format("xmm{}", i), b.xmm[i][1], b.xmm[i][0], h.xmm[i][1], h.xmm[i][0], e.xmm[i][1], e.xmm[i][0]);
-                wide(fmt::format("ymmh{}", i), b.ymm_high[i][1], b.ymm_high[i][0], h.ymm_high[i][1], h.ymm_high[i][0],
-                     e.ymm_high[i][1], e.ymm_high[i][0]);
+                wide(fmt::format("xmm{}", i), b.xmm[i][1], b.xmm[i][0], h.xmm[i][1], h.xmm[i][0], e.xmm[i][1],
+                     e.xmm[i][0]);
+                wide(fmt::format("ymmh{}", i), b.ymm_high[i][1], b.ymm_high[i][0], h.ymm_high[i][1],
+                     h.ymm_high[i][0], e.ymm_high[i][1], e.ymm_high[i][0]);
             }
     }
     unsigned shown = 0;
@@ -218,8 +227,9 @@ std::string HostFuzz::report(const FuzzCase& c, const Result& host, const Result
 }
 
 std::string HostFuzz::check_row(const InsnRow& row, u64 seed, unsigned count) {
-    const u64 row_seed = seed ^ (std::hash<std::string_view>{}(row.mnemonic) * 31 + row.encoding.opcode * 977u +
-                                 row.encoding.map * 7919u + static_cast<u64>(row.encoding.pp) * 104729u);
+    const u64 row_seed =
+        seed ^ (std::hash<std::string_view>{}(row.mnemonic) * 31 + row.encoding.opcode * 977u +
+                row.encoding.map * 7919u + static_cast<u64>(row.encoding.pp) * 104729u);
     Random noise(row_seed);
     for (std::size_t i = 0; i < background_.size(); i += 8) {
         const u64 v = noise.value();
@@ -247,7 +257,8 @@ std::string HostFuzz::check_row(const InsnRow& row, u64 seed, unsigned count) {
         if (!what.empty())
             return fmt::format("seed {:#x} case {}: {}", seed, i, report(c, host, emulated, what));
     }
-    if (made == 0) return fmt::format("{} {:02X}: no instance could be made", row.mnemonic, row.encoding.opcode);
+    if (made == 0)
+        return fmt::format("{} {:02X}: no instance could be made", row.mnemonic, row.encoding.opcode);
     return {};
 }
 

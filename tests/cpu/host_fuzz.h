@@ -36,7 +36,8 @@ private:
     Result run_host(const FuzzCase& c);
     Result run_emulated(const FuzzCase& c);
     std::string compare(const FuzzCase& c, Result& host, Result& emulated);
-    std::string report(const FuzzCase& c, const Result& host, const Result& emulated, const std::string& what);
+    std::string report(const FuzzCase& c, const Result& host, const Result& emulated,
+                       const std::string& what);
     std::string disassemble(const FuzzCase& c) const;
 
     CodeSize size_;

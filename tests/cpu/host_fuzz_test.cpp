@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every user-mode row of the instruction table against the host processor.
 //
-// DROSTE_FUZZ_SEED, DROSTE_FUZZ_CASES (per row) and DROSTE_FUZZ_ROW (mnemonic) widen or narrow a run; a failure prints
-// the seed that repeats it.
+// DROSTE_FUZZ_SEED, DROSTE_FUZZ_CASES (per row) and DROSTE_FUZZ_ROW (mnemonic) widen or narrow a run; a
+// failure prints the seed that repeats it.
 #include <algorithm>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -27,19 +27,23 @@ void PrintTo(const Table& t, std::ostream* out) { *out << t.name; }
 
 constexpr Table general_tables[] = {
     {"arithmetic", arithmetic_rows}, {"logic", logic_rows},   {"shift", shift_rows},   {"bit", bit_rows},
-    {"move", move_rows},             {"stack", stack_rows},   {"string", string_rows}, {"branch", branch_rows},
+    {"move", move_rows},             {"stack", stack_rows},   {"string", string_rows},
+     {"branch", branch_rows},
     {"flag", flag_rows},             {"hint", hint_rows},     {"bcd", bcd_rows},
     {"segment", segment_rows},       {"machine", machine_rows},
 };
 constexpr Table vector_tables[] = {
-    {"sse", sse_rows}, {"avx", avx_rows}, {"mmx", mmx_rows}, {"x87", x87_rows}, {"crypto", crypto_rows}, {"xsave", xsave_rows},
+    {"sse", sse_rows}, {"avx", avx_rows}, {"mmx", mmx_rows}, {"x87", x87_rows}, {"crypto", crypto_rows},
+     {"xsave", xsave_rows},
 };
 
 /// Rows that are marked as not for user mode or not deterministic, of which these are both all the same.
-constexpr std::string_view also_fuzzed[] = {"MASKMOVQ", "MASKMOVDQU", "VMASKMOVDQU", "ARPL", "LFENCE", "MFENCE",
-                                            "SFENCE", "CLFLUSH", "CLFLUSHOPT", "CLWB", "FXSAVE", "FXRSTOR"};
+constexpr std::string_view also_fuzzed[] = {"MASKMOVQ",   "MASKMOVDQU", "VMASKMOVDQU", "ARPL",
+                                            "LFENCE",     "MFENCE",     "SFENCE",      "CLFLUSH",
+                                            "CLFLUSHOPT", "CLWB",       "FXSAVE",      "FXRSTOR"};
 bool fuzzed(const InsnRow& row) {
-    if (std::find(std::begin(also_fuzzed), std::end(also_fuzzed), row.mnemonic) != std::end(also_fuzzed)) return true;
+    if (std::find(std::begin(also_fuzzed), std::end(also_fuzzed), row.mnemonic) != std::end(also_fuzzed))
+        return true;
     return !(row.traits & (traits::not_user_fuzzed | traits::privileged));
 }
 void check(const Table& table, CodeSize size, unsigned cases) {
@@ -66,8 +70,8 @@ void check(const Table& table, CodeSize size, unsigned cases) {
         }
         if (failures >= 40) break;
     }
-    fmt::print("{}: {} rows, {} cases, {} with a fault, {} drawn anew, {} rows that this host lacks\n", table.name, rows,
-               fuzz.tally.cases, fuzz.tally.faults, fuzz.tally.rejected, host_lacks);
+    fmt::print("{}: {} rows, {} cases, {} with a fault, {} drawn anew, {} rows that this host lacks\n",
+               table.name, rows, fuzz.tally.cases, fuzz.tally.faults, fuzz.tally.rejected, host_lacks);
 }
 
 std::string table_name(const testing::TestParamInfo<Table>& p) { return p.param.name; }
@@ -133,7 +137,8 @@ TEST(HostFuzzItself, SeesEveryDifference) {
             // Visible only in cases that fault; those are among them.
             EXPECT_NE(difference.find("event differs"), std::string::npos) << difference;
         } else {
-            EXPECT_NE(difference.find(std::string(s.what) + " differs"), std::string::npos) << s.what << difference;
+            EXPECT_NE(difference.find(std::string(s.what) + " differs"), std::string::npos)
+                << s.what << difference;
         }
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a row to bytes and registers: encoding, address operands aimed at the sandbox, values by the row's domain.
+// From a row to bytes and registers: encoding, address operands aimed at the sandbox, values by the row's
+// domain.
 #include "insn_generator.h"
 
 #include <algorithm>
@@ -17,16 +18,20 @@ bool is_any(std::string_view name, std::initializer_list<std::string_view> names
     return std::find(names.begin(), names.end(), name) != names.end();
 }
 bool uses_stack(const InsnRow& r) {
-    return is_any(r.mnemonic, {"PUSH", "POP", "PUSHA", "POPA", "PUSHF", "POPF", "CALL", "RET", "ENTER", "LEAVE"});
+    return is_any(r.mnemonic,
+                  {"PUSH", "POP", "PUSHA", "POPA", "PUSHF", "POPF", "CALL", "RET", "ENTER", "LEAVE"});
 }
 bool is_branch(const InsnRow& r) {
-    return is_any(r.mnemonic, {"CALL", "RET", "JMP"}) || r.encoding.imm == Imm::cb || r.encoding.imm == Imm::cz;
+    return is_any(r.mnemonic, {"CALL", "RET", "JMP"}) || r.encoding.imm == Imm::cb ||
+           r.encoding.imm == Imm::cz;
 }
 bool has(const InsnRow& r, Where w) {
-    return std::any_of(r.operands.op.begin(), r.operands.op.end(), [&](const Operand& o) { return o.where == w; });
+    return std::any_of(r.operands.op.begin(), r.operands.op.end(),
+                       [&](const Operand& o) { return o.where == w; });
 }
 bool has_type(const InsnRow& r, Type t) {
-    return std::any_of(r.operands.op.begin(), r.operands.op.end(), [&](const Operand& o) { return o.type == t; });
+    return std::any_of(r.operands.op.begin(), r.operands.op.end(),
+                       [&](const Operand& o) { return o.type == t; });
 }
 bool scalar_of_32(const InsnRow& r) {
     return has_type(r, Type::s32);
@@ -153,7 +158,8 @@ void InsnGenerator::fill_memory(const InsnRow& row, Random& random, FuzzCase& ou
             std::memcpy(at, &low, 8);
             std::memcpy(at + 8, &top, 2);
         } else if (o.type == Type::env || o.type == Type::fstate || row.mnemonic == "FLDCW") {
-            const u16 control = static_cast<u16>(0x40 | (random.chance(5) ? 0 : 0x3F) | (random.next() & 0xF00));
+            const u16 control =
+                static_cast<u16>(0x40 | (random.chance(5) ? 0 : 0x3F) | (random.next() & 0xF00));
             std::memcpy(at, &control, 2);
         }
     }
@@ -187,7 +193,8 @@ bool InsnGenerator::encode(const InsnRow& row, Random& random, FuzzCase& out) co
     bool p67 = random.chance(mem || (row.traits & traits::rep) ? 8 : 2);
     if (size_ == CodeSize::bits32 && mem && random.chance(90)) p67 = false;
     if (size_ == CodeSize::bits16 && mem && random.chance(30)) p67 = true;
-    const bool segment = (mem || has(row, Where::string_source) || has(row, Where::moffs)) && random.chance(10);
+    const bool segment =
+        (mem || has(row, Where::string_source) || has(row, Where::moffs)) && random.chance(10);
     std::array<u8, 8> prefixes{};
     unsigned count = 0;
     if (lock) prefixes[count++] = 0xF0;
@@ -195,13 +202,15 @@ bool InsnGenerator::encode(const InsnRow& row, Random& random, FuzzCase& out) co
     if (segment) {
         constexpr u8 overrides[] = {0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65};
         // Outside 64-bit mode FS and GS are null here, and CS has another base.
-        prefixes[count++] = is64 ? overrides[random.below(6)] : overrides[random.below(2) ? 3 : (random.below(2) * 2)];
+        prefixes[count++] =
+            is64 ? overrides[random.below(6)] : overrides[random.below(2) ? 3 : (random.below(2) * 2)];
     }
     if (!e.vex) {
         if (e.pp == Pp::p66) prefixes[count++] = 0x66;
         if (e.pp == Pp::f3) prefixes[count++] = 0xF3;
         if (e.pp == Pp::f2) prefixes[count++] = 0xF2;
-        const bool sized = e.pp == Pp::any || ((e.pp == Pp::f2 || e.pp == Pp::f3) && row.domain == Domain::general);
+        const bool sized =
+            e.pp == Pp::any || ((e.pp == Pp::f2 || e.pp == Pp::f3) && row.domain == Domain::general);
         if (sized && random.chance(row.domain == Domain::general ? 25 : 3)) prefixes[count++] = 0x66;
         if (row.traits & traits::rep) {
             if (random.chance(60)) prefixes[count++] = random.chance(50) ? 0xF2 : 0xF3;
@@ -311,7 +320,8 @@ bool InsnGenerator::aim(const InsnRow& row, Random& random, FuzzCase& out) const
 
 void InsnGenerator::aim_vsib(Random& random, FuzzCase& out) const {
     const Decoded& d = out.decoded;
-    const bool qword_index = is_any(d.row->mnemonic, {"VGATHERQPS", "VGATHERQPD", "VPGATHERQD", "VPGATHERQQ"});
+    const bool qword_index =
+        is_any(d.row->mnemonic, {"VGATHERQPS", "VGATHERQPD", "VPGATHERQD", "VPGATHERQQ"});
     const u64 middle = HostCpu::data + 0x1000;
     const u64 disp = static_cast<u64>(static_cast<i64>(d.disp));
     if (d.base >= 0) out.state.gpr[static_cast<unsigned>(d.base)] = offset_in_segment(middle, d) - disp;
@@ -321,14 +331,17 @@ void InsnGenerator::aim_vsib(Random& random, FuzzCase& out) const {
             const i64 v = static_cast<i64>(random.below(0x1F00)) - 0xF80;
             return static_cast<u64>(v >> d.scale);
         }
-        const auto one = [&] { return static_cast<u32>((static_cast<i32>(random.below(0x1F00)) - 0xF80) >> d.scale); };
+        const auto one = [&] {
+            return static_cast<u32>((static_cast<i32>(random.below(0x1F00)) - 0xF80) >> d.scale);
+        };
         return one() | (u64(one()) << 32);
     };
     for (unsigned k = 0; k < 2; ++k) {
         out.state.vector.xmm[index][k] = quad();
         out.state.vector.ymm_high[index][k] = quad();
     }
-    if (random.chance(5)) out.state.vector.xmm[index][random.below(2)] ^= 0x01000000u << random.below(5);  // unmapped
+    if (random.chance(5))
+        out.state.vector.xmm[index][random.below(2)] ^= 0x01000000u << random.below(5);  // unmapped
 }
 
 /// Registers that an instruction uses without naming them in ModRM.
@@ -337,8 +350,10 @@ void InsnGenerator::aim_implicit(const InsnRow& row, Random& random, FuzzCase& o
     const Decoded& d = out.decoded;
     const u64 data_offset = size_ == CodeSize::bits16 ? 0 : HostCpu::data;
     const auto on_stack = [&] {
-        u64 at = random.chance(97) ? 0x200 + random.below(HostCpu::data_size - 0x400) : pick_address(row, random) - HostCpu::data;
-        if (random.chance(70)) at &= ~7ull;
+        u64 at = random.chance(97) ? 0x200 + random.below(HostCpu::data_size - 0x400)
+                                   : pick_address(row, random) - HostCpu::data;
+        if (random.chance(70))
+            at &= ~7ull;
         return data_offset + at;
     };
     if (uses_stack(row)) {
@@ -346,7 +361,8 @@ void InsnGenerator::aim_implicit(const InsnRow& row, Random& random, FuzzCase& o
         if (!addressed) g[rsp] = on_stack();
         if (row.mnemonic == "ENTER" || row.mnemonic == "LEAVE") g[rbp] = on_stack();
         if (row.mnemonic == "ENTER") out.bytes[d.len - 2u] &= 1;  // size below 512
-        if (row.mnemonic == "POP" || row.mnemonic == "RET" || row.mnemonic == "POPF" || row.mnemonic == "POPA")
+        if (row.mnemonic == "POP" || row.mnemonic == "RET" || row.mnemonic == "POPF" ||
+            row.mnemonic == "POPA")
             if (!d.mem()) out.operand = g[rsp] + (HostCpu::data - data_offset);
     }
     const bool source = has(row, Where::string_source), destination = has(row, Where::string_dest);
@@ -356,9 +372,11 @@ void InsnGenerator::aim_implicit(const InsnRow& row, Random& random, FuzzCase& o
         const bool plain = !source && !destination;
         const u64 base = segment_base(d);
         g[rsi] = on_stack() ^ high;
-        if (source && d.segment_override >= 0 && size_ == CodeSize::bits64) g[rsi] = (on_stack() - base) ^ high;
+        if (source && d.segment_override >= 0 && size_ == CodeSize::bits64)
+            g[rsi] = (on_stack() - base) ^ high;
         g[rdi] = on_stack() ^ high;
-        if (plain && d.segment_override >= 0 && size_ == CodeSize::bits64) g[rdi] = (on_stack() - base) ^ high;
+        if (plain && d.segment_override >= 0 && size_ == CodeSize::bits64)
+            g[rdi] = (on_stack() - base) ^ high;
         if (random.chance(20)) g[rdi] = g[rsi] + random.below(32) - 16;
         g[rcx] = (random.chance(95) ? random.below(40) : random.below(2000)) | high;
         if (row.mnemonic == "CMPS" || row.mnemonic == "SCAS") {
@@ -377,20 +395,25 @@ void InsnGenerator::aim_implicit(const InsnRow& row, Random& random, FuzzCase& o
     }
     if (row.mnemonic == "POPF") out.memory[FuzzCase::before_operand + 1] &= 0xFE;  // TF would trap
     if (row.mnemonic == "XLAT") g[rbx] = offset_in_segment(out.operand, d) - (g[rax] & 0xFF);
-    if (row.mnemonic.starts_with("BT") && row.mnemonic.size() <= 3 && d.mem() && has(row, Where::modrm_reg_gpr)) {
+    if (row.mnemonic.starts_with("BT") && row.mnemonic.size() <= 3 && d.mem() &&
+        has(row, Where::modrm_reg_gpr)) {
         // The bit offset reaches all of the data, rarely beyond.
         const auto address_register = [&](i8 r) { return r >= 0 && static_cast<u8>(r) == d.reg; };
         if (!address_register(d.base) && !address_register(d.index)) {
             const i64 low = static_cast<i64>(HostCpu::data) - static_cast<i64>(out.operand);
             const u64 reach = random.chance(98) ? HostCpu::data_size : 0x40000;
-            g[d.reg] = static_cast<u64>((low + static_cast<i64>(random.below(reach))) * 8 + static_cast<i64>(random.below(8)));
+            g[d.reg] = static_cast<u64>((low + static_cast<i64>(random.below(reach))) * 8 +
+                                        static_cast<i64>(random.below(8)));
             if (d.osz == 1 || d.osz == 2) g[d.reg] ^= random.next() << (8u << d.osz);
         }
     }
     const auto addresses = [&](unsigned r) { return d.mem() && (d.base == i8(r) || d.index == i8(r)); };
     if ((row.mnemonic == "DIV" || row.mnemonic == "IDIV") && random.chance(60)) {
         if (d.osz == 0 && !addresses(rax)) g[rax] &= 0xFF;
-        else if (d.osz != 0 && !addresses(rdx)) g[rdx] = random.chance(50) ? 0 : static_cast<u64>(static_cast<i64>(g[rax] << (64 - (8u << d.osz))) >> 63);
+        else if (d.osz != 0 && !addresses(rdx))
+            g[rdx] = random.chance(50)
+                         ? 0
+                         : static_cast<u64>(static_cast<i64>(g[rax] << (64 - (8u << d.osz))) >> 63);
     }
     if (size_ != CodeSize::bits64)
         for (u64& r : g) r &= 0xFFFFFFFF;
@@ -414,7 +437,8 @@ bool InsnGenerator::aim_branch(const InsnRow& row, Random& random, FuzzCase& out
         return decode(out) && d.row == &row;
     }
     if (size_ == CodeSize::bits64 && random.chance(3)) target ^= 0x0000800000000000ull << random.below(16);
-    if (size_ == CodeSize::bits16 && random.chance(3)) target |= random.next() & 0xFFFF0000;  // beyond the limit
+    if (size_ == CodeSize::bits16 && random.chance(3))
+        target |= random.next() & 0xFFFF0000;  // beyond the limit
     const bool from_memory = d.mem() || row.mnemonic == "RET";
     if (from_memory) std::memcpy(&out.memory[FuzzCase::before_operand], &target, 8);
     else if (d.rm != rsp || row.mnemonic == "JMP") out.state.gpr[d.rm] = target;
@@ -432,10 +456,12 @@ void InsnGenerator::make_comparisons_equal(const InsnRow& row, FuzzCase& out) co
     };
     if (row.mnemonic == "CMPXCHG" && d.base != rax && d.index != rax) {
         g[rax] = d.mem() ? from_memory(0) : g[d.rm];
-    } else if (row.mnemonic == "CMPXCHG8B" && d.base != rax && d.index != rax && d.base != rdx && d.index != rdx) {
+    } else if (row.mnemonic == "CMPXCHG8B" && d.base != rax && d.index != rax && d.base != rdx &&
+               d.index != rdx) {
         g[rax] = from_memory(0);
         g[rdx] = from_memory(4);
-    } else if (row.mnemonic == "CMPXCHG16B" && d.base != rax && d.index != rax && d.base != rdx && d.index != rdx) {
+    } else if (row.mnemonic == "CMPXCHG16B" && d.base != rax && d.index != rax && d.base != rdx &&
+               d.index != rdx) {
         g[rax] = from_memory(0);
         g[rdx] = from_memory(8);
     }
@@ -446,19 +472,23 @@ void InsnGenerator::make_comparisons_equal(const InsnRow& row, FuzzCase& out) co
 bool InsnGenerator::make(const InsnRow& row, Random& random, FuzzCase& out) const {
     out = FuzzCase{};
     if (!encode(row, random, out)) return false;
-    // The host's FS base is its thread's data, far away: only a 64-bit register reaches the sandbox from there.
+    // The host's FS base is its thread's data, far away: only a 64-bit register reaches the sandbox from
+    // there.
     const bool fs = size_ == CodeSize::bits64 && out.decoded.seg == static_cast<u8>(Seg::fs);
-    if (fs && (out.decoded.asz == 1 || (out.decoded.mem() && (out.decoded.base < 0 || out.decoded.base == out.decoded.index))))
+    if (fs && (out.decoded.asz == 1 ||
+               (out.decoded.mem() && (out.decoded.base < 0 || out.decoded.base == out.decoded.index))))
         return false;
     fill_registers(row, random, out);
     out.operand = pick_address(row, random);
     fill_memory(row, random, out);
     if (!aim(row, random, out)) return false;
     aim_implicit(row, random, out);
-    // Where rSP or the bit offset is also an address register it may point anywhere, but not at what only one side has.
+    // Where rSP or the bit offset is also an address register it may point anywhere, but not at what only one
+    // side has.
     const Decoded& d = out.decoded;
     const auto addresses = [&](unsigned r) { return d.mem() && (d.base == i8(r) || d.index == i8(r)); };
-    if (uses_stack(row) && addresses(rsp) && out.state.gpr[rsp] - HostCpu::data >= HostCpu::data_size) return false;
+    if (uses_stack(row) && addresses(rsp) && out.state.gpr[rsp] - HostCpu::data >= HostCpu::data_size)
+        return false;
     if (row.mnemonic.starts_with("BT") && has(row, Where::modrm_reg_gpr) && addresses(d.reg) &&
         out.state.gpr[d.reg] >= 0x4000)
         return false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// InsnGenerator: random instances of a row of the instruction table, with registers that make them meaningful.
+// InsnGenerator: random instances of a row of the instruction table, with registers that make them
+// meaningful.
 #pragma once
 #include <array>
 
@@ -29,7 +30,8 @@ struct SandboxBases {
 
 class InsnGenerator {
 public:
-    InsnGenerator(const Isa& isa, CodeSize size, SandboxBases bases) : isa_(isa), size_(size), bases_(bases) {}
+    InsnGenerator(const Isa& isa, CodeSize size, SandboxBases bases)
+        : isa_(isa), size_(size), bases_(bases) {}
     /// False when the random choices gave another instruction; try again.
     bool make(const InsnRow& row, Random& random, FuzzCase& out) const;
     u32 mode() const;

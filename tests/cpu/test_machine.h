@@ -27,7 +27,9 @@ public:
     }
     u8 cr8() const override { return tpr; }
     void set_cr8(u8 value) override { tpr = value; }
-    std::optional<u64> read_msr(u32 index) override { return index == 0x1B ? std::optional<u64>(0xFEE00900) : std::nullopt; }
+    std::optional<u64> read_msr(u32 index) override {
+        return index == 0x1B ? std::optional<u64>(0xFEE00900) : std::nullopt;
+    }
     bool write_msr(u32, u64) override { return false; }
     void raise(u8 vector) override { vectors.push_back(vector); }
     std::optional<MachinePhys> mmio_page() const override { return std::nullopt; }
@@ -58,17 +60,19 @@ public:
     static constexpr u64 idt = 0x8000;               ///< of install_exception_stops()
     static constexpr u64 gdt = 0x9000;
     static constexpr u64 stops = 0xA000;             ///< vector v stops at stops + 16 * v with HLT executed
-    static constexpr u64 code = 0x2000;              ///< where run() puts its bytes; reached in 16-bit modes too
+    static constexpr u64 code = 0x2000;  ///< where run() puts its bytes; reached in 16-bit modes too
     static constexpr u64 data = 0x4000;
     static constexpr u64 stack_top = 0x7FF0;
-    static constexpr u16 code_selector = 0x08, data_selector = 0x10, user_code_selector = 0x1B, user_data_selector = 0x23;
+    static constexpr u16 code_selector = 0x08, data_selector = 0x10, user_code_selector = 0x1B,
+                         user_data_selector = 0x23;
 
     /// All RAM is mapped at its physical address (writable, accessible to users). Interrupts are disabled.
     /// `more_rows`: instruction tables of other folders.
-    explicit TestMachine(Mode mode = Mode::long64, u8 cpl = 0, const CpuModel& cpu_model = all_features_model(),
+    explicit TestMachine(Mode mode = Mode::long64, u8 cpl = 0,
+                         const CpuModel& cpu_model = all_features_model(),
                          const std::vector<RowSpan>& more_rows = {})
-        : row_tables(joined(cpu_instruction_tables(), more_rows)), isa(row_tables), model(cpu_model), memory(ram_bytes, mmio),
-          cpu({memory, ports, interrupts, events, isa, model}) {
+        : row_tables(joined(cpu_instruction_tables(), more_rows)), isa(row_tables), model(cpu_model),
+          memory(ram_bytes, mmio), cpu({memory, ports, interrupts, events, isa, model}) {
         enter(mode, cpl);
     }
 
@@ -97,8 +101,12 @@ public:
         cpu.mmu.flush_all();
     }
 
-    void write(u64 physical, std::span<const u8> bytes) { memory.write_block(physical, bytes.data(), bytes.size()); }
-    void write(u64 physical, std::initializer_list<u8> bytes) { write(physical, std::span(bytes.begin(), bytes.size())); }
+    void write(u64 physical, std::span<const u8> bytes) {
+        memory.write_block(physical, bytes.data(), bytes.size());
+    }
+    void write(u64 physical, std::initializer_list<u8> bytes) {
+        write(physical, std::span(bytes.begin(), bytes.size()));
+    }
     template <class T> void poke(u64 physical, T v) { memory.write_block(physical, &v, sizeof v); }
     template <class T> T peek(u64 physical) const {
         T v;
@@ -106,17 +114,20 @@ public:
         return v;
     }
 
-    /// Executes one instruction by decoder and body, without the run loop: RIP stays on faults, `pending_fault` tells.
-    /// REP chunks are repeated to the end.
+    /// Executes one instruction by decoder and body, without the run loop: RIP stays on faults,
+    /// `pending_fault` tells. REP chunks are repeated to the end.
     Outcome execute(std::span<const u8> bytes) {
         Decoded d;
         std::array<u8, max_insn_bytes> padded{};
         std::copy_n(bytes.begin(), std::min<std::size_t>(bytes.size(), max_insn_bytes), padded.begin());
         cpu.pending_fault = {};
-        if (isa.decode(padded, cpu.mode, d) != DecodeStatus::ok || !model.features.has(d.row->needs)) return cpu.ud();
+        if (isa.decode(padded, cpu.mode, d) != DecodeStatus::ok || !model.features.has(d.row->needs))
+            return cpu.ud();
         return execute(d);
     }
-    Outcome execute(std::initializer_list<u8> bytes) { return execute(std::span(bytes.begin(), bytes.size())); }
+    Outcome execute(std::initializer_list<u8> bytes) {
+        return execute(std::span(bytes.begin(), bytes.size()));
+    }
     Outcome execute(const Decoded& d) {
         cpu.pending_fault = {};
         Insn in;
@@ -166,7 +177,8 @@ public:
         for (unsigned v = 0; v < 256; ++v) {
             const u64 at = stops + 16 * v;
             poke<u8>(at, 0xF4);
-            const u64 low = (at & 0xFFFF) | (u64(code_selector) << 16) | (0x8Eull << 40) | ((at >> 16 & 0xFFFF) << 48);
+            const u64 low =
+                (at & 0xFFFF) | (u64(code_selector) << 16) | (0x8Eull << 40) | ((at >> 16 & 0xFFFF) << 48);
             if (is64) {
                 poke<u64>(idt + 16 * v, low);
                 poke<u64>(idt + 16 * v + 8, at >> 32);
@@ -220,7 +232,8 @@ private:
             const u32 limit = mode == Mode::protected16 ? 0xFFFFu : 0xFFFFFFFFu;
             cpu.segment(Seg::cs) = flat(user ? user_code_selector : code_selector, 0x9B | dpl | size, limit);
             for (const Seg s : {Seg::ss, Seg::ds, Seg::es, Seg::fs, Seg::gs})
-                cpu.segment(s) = flat(user ? user_data_selector : data_selector, 0x93 | dpl | data_size, limit);
+                cpu.segment(s) =
+                    flat(user ? user_data_selector : data_selector, 0x93 | dpl | data_size, limit);
             cpu.cr0 = cr0_bits::pe | cr0_bits::et | cr0_bits::ne | cr0_bits::mp | cr0_bits::wp;
             cpu.cr4 = cr4_bits::osfxsr | cr4_bits::osxmmexcpt | cr4_bits::osxsave | cr4_bits::pae;
             if (mode == Mode::long64) {
@@ -242,7 +255,8 @@ private:
         const auto descriptor = [&](unsigned index, u32 type, u32 size) {
             const u64 scaled = limit == 0xFFFFFFFF ? 0xFFFFF : limit;
             const u64 granular = limit == 0xFFFFFFFF ? 0x8000 : 0;
-            poke<u64>(gdt + 8 * index, (scaled & 0xFFFF) | (u64(type | size | granular) << 40) | ((scaled >> 16) << 48));
+            poke<u64>(gdt + 8 * index,
+                      (scaled & 0xFFFF) | (u64(type | size | granular) << 40) | ((scaled >> 16) << 48));
         };
         poke<u64>(gdt, 0);
         descriptor(1, 0x9B, code_size);
@@ -255,7 +269,8 @@ private:
     void identity_map() {
         memory.write64(tables, (tables + 0x1000) | 7);
         memory.write64(tables + 0x1000, (tables + 0x2000) | 7);
-        for (u64 a = 0; a < ram_bytes; a += 2ull << 20) memory.write64(tables + 0x2000 + 8 * (a >> 21), a | 0x87);
+        for (u64 a = 0; a < ram_bytes; a += 2ull << 20)
+            memory.write64(tables + 0x2000 + 8 * (a >> 21), a | 0x87);
         next_table_ = tables + 0x3000;
     }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compares the instruction table with the data files of Intel's XED: xed_check <folder with xed-isa.txt>.
 //
-// Every form of the instruction sets that the models have is turned into bytes and decoded here; length, name,
-// privilege, flags, LOCK, default operand size and the reads and writes of operands must agree. Rows that no form
-// reaches are listed too. Run by hand: the data files are not part of this repository. Exit status 1: differences.
+// Every form of the instruction sets that the models have is turned into bytes and decoded here; length,
+// name, privilege, flags, LOCK, default operand size and the reads and writes of operands must agree. Rows
+// that no form reaches are listed too. Run by hand: the data files are not part of this repository. Exit
+// status 1: differences.
 #include <algorithm>
 #include <filesystem>
 #include <fmt/format.h>
@@ -85,23 +86,74 @@ void read_file(const std::filesystem::path& path, std::vector<Form>& forms) {
 const std::map<std::string, std::vector<Feature>>& scope() {
     using F = Feature;
     static const std::map<std::string, std::vector<Feature>> sets = {
-        {"I86", {F::base}}, {"I186", {F::base}}, {"I286REAL", {F::base}}, {"I286PROTECTED", {F::base}},
-        {"I386", {F::base}}, {"I486", {F::base}}, {"I486REAL", {F::base}}, {"PPRO", {F::base, F::syscall, F::fxsr}},
-        {"PENTIUMREAL", {F::base, F::tsc, F::msr, F::cx8}}, {"FAT_NOP", {F::base}}, {"PPRO_UD0_LONG", {F::base}},
-        {"LONGMODE", {F::base, F::lm, F::syscall, F::cmpxchg16b}}, {"CMOV", {F::cmov}}, {"FCMOV", {F::cmov, F::fpu}},
-        {"FCOMI", {F::cmov, F::fpu}}, {"X87", {F::fpu}}, {"PENTIUMMMX", {F::mmx}}, {"SSE", {F::sse}}, {"SSE2", {F::sse2}},
-        {"SSE2MMX", {F::sse2}}, {"SSEMXCSR", {F::sse}}, {"SSE_PREFETCH", {F::base, F::sse}}, {"SSE3", {F::sse3}},
-        {"SSE3X87", {F::sse3}}, {"SSSE3", {F::ssse3}}, {"SSSE3MMX", {F::ssse3}}, {"SSE4", {F::sse4_1}},
-        {"SSE42", {F::sse4_2}}, {"AES", {F::aes}}, {"PCLMULQDQ", {F::pclmulqdq}}, {"AVX", {F::avx, F::pclmulqdq}},
-        {"AVX2", {F::avx2}}, {"AVX2GATHER", {F::avx2}}, {"AVXAES", {F::aes}}, {"FMA", {F::fma}}, {"F16C", {F::f16c}},
-        {"BMI1", {F::bmi1}}, {"BMI2", {F::bmi2}}, {"LZCNT", {F::lzcnt}}, {"POPCNT", {F::popcnt}}, {"MOVBE", {F::movbe}},
-        {"SHA", {F::sha}}, {"ADOX_ADCX", {F::adx}}, {"CLFSH", {F::clfsh}}, {"CLFLUSHOPT", {F::clflushopt}},
-        {"CLWB", {F::clwb}}, {"FXSAVE", {F::fxsr}}, {"FXSAVE64", {F::fxsr}}, {"XSAVE", {F::xsave}},
-        {"XSAVEOPT", {F::xsaveopt}}, {"XSAVEC", {F::xsavec}}, {"XSAVES", {F::xsaves}}, {"RDPID", {F::rdpid}},
-        {"RDRAND", {F::rdrand}}, {"RDSEED", {F::rdseed}}, {"RDTSCP", {F::rdtscp}}, {"RDWRFSGS", {F::fsgsbase}},
-        {"RDPMC", {F::base}}, {"INVPCID", {F::invpcid}}, {"PKU", {F::pku}}, {"SERIALIZE", {F::serialize}},
-        {"SMAP", {F::smap}}, {"SEP", {F::sep}}, {"MONITOR", {F::monitor}}, {"PAUSE", {F::base}},
-        {"LAHF", {F::base, F::lahf_lm}}, {"CMPXCHG16B", {F::cmpxchg16b}}, {"PREFETCH_NOP", {F::base, F::prefetchw}},
+        {"I86", {F::base}},
+        {"I186", {F::base}},
+        {"I286REAL", {F::base}},
+        {"I286PROTECTED", {F::base}},
+        {"I386", {F::base}},
+        {"I486", {F::base}},
+        {"I486REAL", {F::base}},
+        {"PPRO", {F::base, F::syscall, F::fxsr}},
+        {"PENTIUMREAL", {F::base, F::tsc, F::msr, F::cx8}},
+        {"FAT_NOP", {F::base}},
+        {"PPRO_UD0_LONG", {F::base}},
+        {"LONGMODE", {F::base, F::lm, F::syscall, F::cmpxchg16b}},
+        {"CMOV", {F::cmov}},
+        {"FCMOV", {F::cmov, F::fpu}},
+        {"FCOMI", {F::cmov, F::fpu}},
+        {"X87", {F::fpu}},
+        {"PENTIUMMMX", {F::mmx}},
+        {"SSE", {F::sse}},
+        {"SSE2", {F::sse2}},
+        {"SSE2MMX", {F::sse2}},
+        {"SSEMXCSR", {F::sse}},
+        {"SSE_PREFETCH", {F::base, F::sse}},
+        {"SSE3", {F::sse3}},
+        {"SSE3X87", {F::sse3}},
+        {"SSSE3", {F::ssse3}},
+        {"SSSE3MMX", {F::ssse3}},
+        {"SSE4", {F::sse4_1}},
+        {"SSE42", {F::sse4_2}},
+        {"AES", {F::aes}},
+        {"PCLMULQDQ", {F::pclmulqdq}},
+        {"AVX", {F::avx, F::pclmulqdq}},
+        {"AVX2", {F::avx2}},
+        {"AVX2GATHER", {F::avx2}},
+        {"AVXAES", {F::aes}},
+        {"FMA", {F::fma}},
+        {"F16C", {F::f16c}},
+        {"BMI1", {F::bmi1}},
+        {"BMI2", {F::bmi2}},
+        {"LZCNT", {F::lzcnt}},
+        {"POPCNT", {F::popcnt}},
+        {"MOVBE", {F::movbe}},
+        {"SHA", {F::sha}},
+        {"ADOX_ADCX", {F::adx}},
+        {"CLFSH", {F::clfsh}},
+        {"CLFLUSHOPT", {F::clflushopt}},
+        {"CLWB", {F::clwb}},
+        {"FXSAVE", {F::fxsr}},
+        {"FXSAVE64", {F::fxsr}},
+        {"XSAVE", {F::xsave}},
+        {"XSAVEOPT", {F::xsaveopt}},
+        {"XSAVEC", {F::xsavec}},
+        {"XSAVES", {F::xsaves}},
+        {"RDPID", {F::rdpid}},
+        {"RDRAND", {F::rdrand}},
+        {"RDSEED", {F::rdseed}},
+        {"RDTSCP", {F::rdtscp}},
+        {"RDWRFSGS", {F::fsgsbase}},
+        {"RDPMC", {F::base}},
+        {"INVPCID", {F::invpcid}},
+        {"PKU", {F::pku}},
+        {"SERIALIZE", {F::serialize}},
+        {"SMAP", {F::smap}},
+        {"SEP", {F::sep}},
+        {"MONITOR", {F::monitor}},
+        {"PAUSE", {F::base}},
+        {"LAHF", {F::base, F::lahf_lm}},
+        {"CMPXCHG16B", {F::cmpxchg16b}},
+        {"PREFETCH_NOP", {F::base, F::prefetchw}},
         {"PREFETCHW", {F::base, F::prefetchw}},
     };
     return sets;
@@ -110,9 +162,9 @@ const std::map<std::string, std::vector<Feature>>& scope() {
 /// Mode conditions that stand for processors or modes that no model has.
 bool foreign(const std::vector<std::string>& tokens) {
     for (const std::string& t : tokens)
-        for (const char* no : {"EVV", "MPXMODE=1", "CET=1", "IBHF=1", "WBNOINVD=1", "PREFETCHIT=1", "PREFETCHRST=1",
-                               "CLDEMOTE=1", "MODE_SHORT_UD0=1", "P4=0", "LZCNT=0", "TZCNT=0", "rex2_refining_prefix",
-                               "rexb4_prefix", "MAP5", "MAP7", "MODEP5=1"})
+        for (const char* no : {"EVV", "MPXMODE=1", "CET=1", "IBHF=1", "WBNOINVD=1", "PREFETCHIT=1",
+                               "PREFETCHRST=1", "CLDEMOTE=1", "MODE_SHORT_UD0=1", "P4=0", "LZCNT=0",
+                               "TZCNT=0", "rex2_refining_prefix", "rexb4_prefix", "MAP5", "MAP7", "MODEP5=1"})
             if (t == no) return true;
     return false;
 }
@@ -155,8 +207,10 @@ Synthesis synthesise(const std::vector<std::string>& tokens, unsigned mode, bool
         else if (t.starts_with("RM[0b")) { rm = binary(t); rm_fixed = true; }
         else if (t == "RM=4" || t == "SIB") need_sib = true;
         else if (t == "osz_refining_prefix" || t == "66_prefix") osz = true;
-        else if (t == "f2_refining_prefix" || t == "REP=2" || t == "repne" || t == "refining_f2") prefixes.push_back(0xF2);
-        else if (t == "f3_refining_prefix" || t == "REP=3" || t == "repe" || t == "refining_f3") prefixes.push_back(0xF3);
+        else if (t == "f2_refining_prefix" || t == "REP=2" || t == "repne" || t == "refining_f2")
+            prefixes.push_back(0xF2);
+        else if (t == "f3_refining_prefix" || t == "REP=3" || t == "repe" || t == "refining_f3")
+            prefixes.push_back(0xF3);
         else if (t == "rexw_prefix") w = true;
         else if (t == "rexb_prefix") b = true;
         else if (t == "lock_prefix") prefixes.push_back(0xF0);
@@ -182,9 +236,11 @@ Synthesis synthesise(const std::vector<std::string>& tokens, unsigned mode, bool
     const unsigned operand = w ? 8 : mode == 2 ? (osz && !df64 ? 2 : 4) : (mode == 1) != osz ? 4 : 2;
     for (const std::string& t : tokens) {
         unsigned n = 0;
-        if (t == "UIMM8()" || t == "SIMM8()" || t == "BRDISP8()" || t == "UIMM8_1()" || t == "SE_IMM8()") n = 1;
+        if (t == "UIMM8()" || t == "SIMM8()" || t == "BRDISP8()" || t == "UIMM8_1()" || t == "SE_IMM8()")
+            n = 1;
         else if (t == "UIMM16()") n = 2;
-        else if (t == "SIMMz()" || t == "BRDISPz()" || t == "UIMM32()" || t == "BRDISP32()") n = std::min(operand, 4u);
+        else if (t == "SIMMz()" || t == "BRDISPz()" || t == "UIMM32()" || t == "BRDISP32()")
+            n = std::min(operand, 4u);
         else if (t == "UIMMv()") n = operand;
         else if (t == "MEMDISPv()") n = address;
         for (unsigned i = 0; i < n; ++i) immediate.push_back(t == "SE_IMM8()" ? 0x30 : 0x11);
@@ -221,14 +277,48 @@ std::string sdm_name(std::string name) {
     for (const std::string_view suffix : {"_LOCK", "_NEAR", "_XMM", "64"})
         if (name.ends_with(suffix) && name != "ENDBR64") name.erase(name.size() - suffix.size());
     static const std::map<std::string, std::string> other = {
-        {"JB", "JB"}, {"JNB", "JAE"}, {"JZ", "JE"}, {"JNZ", "JNE"}, {"JNBE", "JA"}, {"JNL", "JGE"}, {"JNLE", "JG"},
-        {"SETNB", "SETAE"}, {"SETZ", "SETE"}, {"SETNZ", "SETNE"}, {"SETNBE", "SETA"}, {"SETNL", "SETGE"}, {"SETNLE", "SETG"},
-        {"CMOVNB", "CMOVAE"}, {"CMOVZ", "CMOVE"}, {"CMOVNZ", "CMOVNE"}, {"CMOVNBE", "CMOVA"}, {"CMOVNL", "CMOVGE"},
-        {"CMOVNLE", "CMOVG"}, {"JRCXZ", "JCXZ"}, {"JECXZ", "JCXZ"}, {"MOV_CR", "MOV"}, {"MOV_DR", "MOV"},
-        {"CALL_FAR", "CALL"}, {"JMP_FAR", "JMP"}, {"RET_FAR", "RETF"}, {"CWDE", "CBW"}, {"CDQE", "CBW"}, {"CDQ", "CWD"},
-        {"CQO", "CWD"}, {"PUSHFD", "PUSHF"}, {"PUSHFQ", "PUSHF"}, {"POPFD", "POPF"}, {"POPFQ", "POPF"},
-        {"PUSHAD", "PUSHA"}, {"POPAD", "POPA"}, {"IRETD", "IRET"}, {"IRETQ", "IRET"}, {"SYSRET_AMD", "SYSRET"},
-        {"SYSCALL_AMD", "SYSCALL"}, {"FWAIT", "FWAIT"}, {"INT3", "INT3"},
+        {"JB", "JB"},
+        {"JNB", "JAE"},
+        {"JZ", "JE"},
+        {"JNZ", "JNE"},
+        {"JNBE", "JA"},
+        {"JNL", "JGE"},
+        {"JNLE", "JG"},
+        {"SETNB", "SETAE"},
+        {"SETZ", "SETE"},
+        {"SETNZ", "SETNE"},
+        {"SETNBE", "SETA"},
+        {"SETNL", "SETGE"},
+        {"SETNLE", "SETG"},
+        {"CMOVNB", "CMOVAE"},
+        {"CMOVZ", "CMOVE"},
+        {"CMOVNZ", "CMOVNE"},
+        {"CMOVNBE", "CMOVA"},
+        {"CMOVNL", "CMOVGE"},
+        {"CMOVNLE", "CMOVG"},
+        {"JRCXZ", "JCXZ"},
+        {"JECXZ", "JCXZ"},
+        {"MOV_CR", "MOV"},
+        {"MOV_DR", "MOV"},
+        {"CALL_FAR", "CALL"},
+        {"JMP_FAR", "JMP"},
+        {"RET_FAR", "RETF"},
+        {"CWDE", "CBW"},
+        {"CDQE", "CBW"},
+        {"CDQ", "CWD"},
+        {"CQO", "CWD"},
+        {"PUSHFD", "PUSHF"},
+        {"PUSHFQ", "PUSHF"},
+        {"POPFD", "POPF"},
+        {"POPFQ", "POPF"},
+        {"PUSHAD", "PUSHA"},
+        {"POPAD", "POPA"},
+        {"IRETD", "IRET"},
+        {"IRETQ", "IRET"},
+        {"SYSRET_AMD", "SYSRET"},
+        {"SYSCALL_AMD", "SYSCALL"},
+        {"FWAIT", "FWAIT"},
+        {"INT3", "INT3"},
     };
     const auto found = other.find(name);
     return found == other.end() ? name : found->second;
@@ -241,9 +331,19 @@ bool same_name(std::string_view row, const std::string& iclass) {
     for (const std::string_view s : {"MOVS", "CMPS", "SCAS", "LODS", "STOS", "INS", "OUTS"})
         if (row == s && name.size() == s.size() + 1 && name.starts_with(s)) return true;
     static const std::set<std::pair<std::string_view, std::string_view>> pairs = {
-        {"SAL", "SHL"}, {"PEXTRW", "PEXTRW_SSE4"}, {"MOVD", "MOVQ"}, {"VMOVD", "VMOVQ"}, {"PEXTRD", "PEXTRQ"}, {"VPEXTRD", "VPEXTRQ"},
-        {"PINSRD", "PINSRQ"}, {"VPINSRD", "VPINSRQ"}, {"FENI", "FENI8087_NOP"}, {"FDISI", "FDISI8087_NOP"},
-        {"FSETPM", "FSETPM287_NOP"}, {"FSTP", "FSTPNCE"}, {"XCHG", "NOP"},
+        {"SAL", "SHL"},
+        {"PEXTRW", "PEXTRW_SSE4"},
+        {"MOVD", "MOVQ"},
+        {"VMOVD", "VMOVQ"},
+        {"PEXTRD", "PEXTRQ"},
+        {"VPEXTRD", "VPEXTRQ"},
+        {"PINSRD", "PINSRQ"},
+        {"VPINSRD", "VPINSRQ"},
+        {"FENI", "FENI8087_NOP"},
+        {"FDISI", "FDISI8087_NOP"},
+        {"FSETPM", "FSETPM287_NOP"},
+        {"FSTP", "FSTPNCE"},
+        {"XCHG", "NOP"},
     };
     if (pairs.contains({row, name})) return true;
     return name.starts_with("NOP") && row == "NOP";
@@ -255,8 +355,8 @@ FlagUse flag_use(const std::string& text) {
     std::string part = text;
     if (const auto x = text.find("IMMx"); x != std::string::npos) part = text.substr(x);
     for (const std::string& w : words(part)) {
-        static constexpr std::pair<std::string_view, unsigned> names[] = {{"of-", 0}, {"sf-", 1}, {"zf-", 2}, {"af-", 3},
-                                                                          {"pf-", 4}, {"cf-", 5}, {"df-", 6}, {"if-", 7}};
+        static constexpr std::pair<std::string_view, unsigned> names[] = {
+            {"of-", 0}, {"sf-", 1}, {"zf-", 2}, {"af-", 3}, {"pf-", 4}, {"cf-", 5}, {"df-", 6}, {"if-", 7}};
         for (const auto& [name, at] : names) {
             if (!w.starts_with(name)) continue;
             const std::string what = w.substr(3);
@@ -283,13 +383,14 @@ ReadWrite xed_access(const std::string& operands, const std::vector<std::string_
     ReadWrite rw;
     for (const std::string& w : words(operands)) {
         bool match = false;
-        for (const std::string_view n : names) match |= n.ends_with("=") ? false : w.find(n) != std::string::npos;
+        for (const std::string_view n : names)
+            match |= n.ends_with("=") ? false : w.find(n) != std::string::npos;
         if (!match || w.find(":SUPP") != std::string::npos) continue;
         const auto colon = w.find(':');
         if (colon == std::string::npos) continue;
         const std::string action = w.substr(colon + 1, w.find(':', colon + 1) - colon - 1);
-        if (action != "r" && action != "w" && action != "rw" && action != "cr" && action != "cw" && action != "rcw" &&
-            action != "crw" && action != "crcw")
+        if (action != "r" && action != "w" && action != "rw" && action != "cr" && action != "cw" &&
+            action != "rcw" && action != "crw" && action != "crcw")
             continue;
         rw.present = true;
         rw.read |= action.find('r') != std::string::npos;
@@ -312,16 +413,20 @@ std::vector<Accepted> accepted() {
         {"access", {"MOVSS", "MOVSD_XMM"}, "the register form keeps the rest of its destination"},
         {"access", {"VMASKMOVP*", "VPMASKMOV*"}, "elements that the mask leaves out stay"},
         {"access", {"XSAVE*"}, "of the old area only the header is read"},
-        {"feature", {"MASKMOVQ", "MOVNTQ", "PAVG*", "PEXTRW", "PINSRW", "PMAX*", "PMIN*", "PMULHUW", "PSADBW", "PSHUFW"},
+        {"feature",
+         {"MASKMOVQ", "MOVNTQ", "PAVG*", "PEXTRW", "PINSRW", "PMAX*", "PMIN*", "PMULHUW", "PSADBW", "PSHUFW"},
          "SDM: MMX instructions that came with SSE"},
         {"flags", {"BEXTR"}, "SDM: CF and OF are cleared"},
         {"flags", {"REPE_*", "REPNE_*"}, "the condition is on the ZF that the instruction itself sets"},
         {"flags", {"SBB*"}, "SDM: AF is set according to the result"},
         {"flags", {"VPTEST", "VTEST*"}, "SDM: the other flags are cleared, as the legacy form's are"},
-        {"force64", {"LGDT", "LIDT", "SGDT", "SIDT"}, "the bodies take 10 bytes in 64-bit mode whatever the operand size"},
+        {"force64",
+         {"LGDT", "LIDT", "SGDT", "SIDT"},
+         "the bodies take 10 bytes in 64-bit mode whatever the operand size"},
         {"force64", {"SYSCALL"}, "its body looks at the mode"},
-        {"privilege", {"CLAC", "STAC", "INVPCID", "MONITOR", "MWAIT", "MOV_CR", "MOV_DR", "SYSEXIT", "SYSRET*", "XRSTORS*",
-                       "XSAVES*", "XSETBV"},
+        {"privilege",
+         {"CLAC", "STAC", "INVPCID", "MONITOR", "MWAIT", "MOV_CR", "MOV_DR", "SYSEXIT", "SYSRET*", "XRSTORS*",
+          "XSAVES*", "XSETBV"},
          "#UD comes before #GP here, or the level is not always 0: the body checks"},
     };
 }
@@ -359,18 +464,23 @@ public:
         if (status != DecodeStatus::ok) return note("missing", f.iclass, hex + f.isa_set + " | " + f.pattern);
         const InsnRow& row = *d.row;
         reached_[d.op] = true;
-        if (d.len != s.bytes.size()) note("length", f.iclass, fmt::format("{}| here {} {}", hex, row.mnemonic, d.len));
-        if (!same_name(row.mnemonic, f.iclass)) return note("name", f.iclass, fmt::format("{}| here {}", hex, row.mnemonic));
+        if (d.len != s.bytes.size())
+            note("length", f.iclass, fmt::format("{}| here {} {}", hex, row.mnemonic, d.len));
+        if (!same_name(row.mnemonic, f.iclass))
+            return note("name", f.iclass, fmt::format("{}| here {}", hex, row.mnemonic));
         if ((f.cpl == 0) != bool(row.traits & traits::privileged))
             note("privilege", f.iclass, fmt::format("{}| XED CPL {}", hex, f.cpl));
         if (std::find(features.begin(), features.end(), row.needs) == features.end())
             note("feature", f.iclass,
                  fmt::format("{}| XED {} here {}", hex, f.isa_set,
-                             row.needs == Feature::base ? "base" : feature_rows()[static_cast<std::size_t>(row.needs) - 1].name));
+                             row.needs == Feature::base
+                                 ? "base"
+                                 : feature_rows()[static_cast<std::size_t>(row.needs) - 1].name));
         if (mode == 2) {
             const bool df64 = std::find(tokens.begin(), tokens.end(), "DF64()") != tokens.end();
             const bool force64 = std::find(tokens.begin(), tokens.end(), "FORCE64()") != tokens.end();
-            if (df64 && !(row.traits & (traits::default64 | traits::force64))) note("default64", f.iclass, hex);
+            if (df64 && !(row.traits & (traits::default64 | traits::force64)))
+                note("default64", f.iclass, hex);
             if (force64 && !(row.traits & traits::force64) && d.osz != 3) note("force64", f.iclass, hex);
         }
         flags(f, row, hex);
@@ -382,8 +492,9 @@ public:
         const FlagUse& u = row.flags;
         if (x.written != u.written || x.undefined != u.undefined || x.read != u.read)
             note("flags", f.iclass,
-                 fmt::format("{}| XED w:{} u:{} r:{} here w:{} u:{} r:{}", hex, letters(x.written), letters(x.undefined),
-                             letters(x.read), letters(u.written), letters(u.undefined), letters(u.read)));
+                 fmt::format("{}| XED w:{} u:{} r:{} here w:{} u:{} r:{}", hex, letters(x.written),
+                             letters(x.undefined), letters(x.read), letters(u.written), letters(u.undefined),
+                             letters(u.read)));
     }
 
     void accesses(const Form& f, const Decoded& d, const std::string& hex) {
@@ -403,17 +514,19 @@ public:
             case Where::vec_is4: x = xed_access(f.operands, {"_SE()"}); break;
             default: continue;
             }
-            if (f.operands.find("AGEN") != std::string::npos && o.where == Where::memory) continue;  // LEA: an address
+            if (f.operands.find("AGEN") != std::string::npos && o.where == Where::memory)
+                continue;  // LEA: an address
             // A destination that may stay as it was is marked read and written here.
             if (x.conditional && x.written && o.read && o.written) continue;
             if (!x.present) {
-                note("operand", f.iclass, fmt::format("{}| operand {} of {} | {}", hex, i, d.row->mnemonic, f.operands));
+                note("operand", f.iclass,
+                     fmt::format("{}| operand {} of {} | {}", hex, i, d.row->mnemonic, f.operands));
                 continue;
             }
             if (x.read != o.read || x.written != o.written)
                 note("access", f.iclass,
-                     fmt::format("{}| operand {}: XED {}{} here {}{} | {}", hex, i, x.read ? "r" : "", x.written ? "w" : "",
-                                 o.read ? "r" : "", o.written ? "w" : "", f.operands));
+                     fmt::format("{}| operand {}: XED {}{} here {}{} | {}", hex, i, x.read ? "r" : "",
+                                 x.written ? "w" : "", o.read ? "r" : "", o.written ? "w" : "", f.operands));
         }
     }
 
@@ -428,8 +541,9 @@ public:
             for (const std::string_view name : a.classes) {
                 auto& classes = differences[std::string(a.kind)];
                 for (auto c = classes.begin(); c != classes.end();) {
-                    const bool match = name.ends_with('*') ? c->first.starts_with(name.substr(0, name.size() - 1))
-                                                           : c->first == name;
+                    const bool match = name.ends_with('*')
+                                           ? c->first.starts_with(name.substr(0, name.size() - 1))
+                                           : c->first == name;
                     used |= match;
                     c = match ? classes.erase(c) : std::next(c);
                 }
@@ -441,15 +555,16 @@ public:
             if (classes.empty()) continue;
             status = 1;
             fmt::print("== {}: {} classes\n", kind, classes.size());
-            for (const auto& [iclass, texts] : classes) fmt::print("  {} ({}): {}\n", iclass, texts.size(), texts.front());
+            for (const auto& [iclass, texts] : classes)
+                fmt::print("  {} ({}): {}\n", iclass, texts.size(), texts.front());
         }
         fmt::print("Rows that no form reaches:\n");
         for (u16 op = 0; op < isa_.size(); ++op)
             if (!reached_[op]) {
                 const InsnRow& r = isa_.row(op);
-                fmt::print("  {} {}map {} {:02X} /{} pp {} w {} l {}\n", r.mnemonic, r.encoding.vex ? "VEX " : "",
-                           r.encoding.map, r.encoding.opcode, r.encoding.reg, static_cast<int>(r.encoding.pp), r.encoding.w,
-                           r.encoding.l);
+                fmt::print("  {} {}map {} {:02X} /{} pp {} w {} l {}\n", r.mnemonic,
+                           r.encoding.vex ? "VEX " : "", r.encoding.map, r.encoding.opcode, r.encoding.reg,
+                           static_cast<int>(r.encoding.pp), r.encoding.w, r.encoding.l);
             }
         fmt::print("Not compared, no model has them:");
         for (const auto& s : out_of_scope) fmt::print(" {}", s);
@@ -471,8 +586,9 @@ private:
 
 int main(int argc, char** argv) {
     if (argc != 2 || !std::filesystem::exists(std::filesystem::path(argv[1]) / "xed-isa.txt")) {
-        fmt::print(stderr, "xed_check: usage: xed_check FOLDER; the folder holds XED's datafiles with xed-isa.txt "
-                           "(github.com/intelxed/xed, datafiles/).\n");
+        fmt::print(stderr,
+                   "xed_check: usage: xed_check FOLDER; the folder holds XED's datafiles with xed-isa.txt "
+                   "(github.com/intelxed/xed, datafiles/).\n");
         return 2;
     }
     std::vector<std::filesystem::path> files;

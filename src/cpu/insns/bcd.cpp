@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decimal adjustments: AAA, AAS, AAM, AAD, DAA, DAS. Not in 64-bit mode, hence not the host's own instructions.
+// Decimal adjustments: AAA, AAS, AAM, AAD, DAA, DAS. Not in 64-bit mode, hence not the host's own
+// instructions.
 #include "cpu/insns/host_flags.h"
 #include "cpu/insns/operand_access.h"
 #include "cpu/insns/tables.h"

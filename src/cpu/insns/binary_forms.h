@@ -14,9 +14,11 @@ template <Alu op, class T> Outcome reg_reg(Cpu& cpu, const Insn& in) {  // Ev, G
     return Outcome::next;
 }
 
-template <Alu op, class T> [[gnu::always_inline]] inline Outcome modify_memory(Cpu& cpu, const Insn& in, T source) {
+template <Alu op, class T>
+[[gnu::always_inline]] inline Outcome modify_memory(Cpu& cpu, const Insn& in, T source) {
     if constexpr (host::writes(op)) {
-        return modify<T>(cpu, in, [source](u16& flags, T old) { return host::binary<op, T>(flags, old, source); });
+        return modify<T>(cpu, in,
+                         [source](u16& flags, T old) { return host::binary<op, T>(flags, old, source); });
     } else {
         T v;
         if (!cpu.load(in, v)) [[unlikely]] return cpu.failed();
@@ -60,8 +62,10 @@ template <Alu op, class T> Outcome acc_imm(Cpu& cpu, const Insn& in) {  // AL/rA
 }
 
 template <Alu op> consteval Bodies ev_gv() {
-    return {{code<reg_reg<op, u8>>(), code<reg_reg<op, u16>>(), code<reg_reg<op, u32>>(), code<reg_reg<op, u64>>()},
-            {code<mem_reg<op, u8>>(), code<mem_reg<op, u16>>(), code<mem_reg<op, u32>>(), code<mem_reg<op, u64>>()}};
+    return {{code<reg_reg<op, u8>>(), code<reg_reg<op, u16>>(), code<reg_reg<op, u32>>(),
+             code<reg_reg<op, u64>>()},
+            {code<mem_reg<op, u8>>(), code<mem_reg<op, u16>>(), code<mem_reg<op, u32>>(),
+             code<mem_reg<op, u64>>()}};
 }
 template <Alu op> consteval Bodies gv_ev() {
     return {{code<reg_rm_reg<op, u8>>(), code<reg_rm_reg<op, u16>>(), code<reg_rm_reg<op, u32>>(),
@@ -70,12 +74,14 @@ template <Alu op> consteval Bodies gv_ev() {
              code<reg_rm_mem<op, u64>>()}};
 }
 template <Alu op> consteval Bodies ev_iv() {
-    return {{code<reg_imm<op, u8>>(), code<reg_imm<op, u16>>(), code<reg_imm<op, u32>>(), code<reg_imm<op, u64>>()},
-            {code<mem_imm<op, u8>>(), code<mem_imm<op, u16>>(), code<mem_imm<op, u32>>(), code<mem_imm<op, u64>>()}};
+    return {{code<reg_imm<op, u8>>(), code<reg_imm<op, u16>>(), code<reg_imm<op, u32>>(),
+             code<reg_imm<op, u64>>()},
+            {code<mem_imm<op, u8>>(), code<mem_imm<op, u16>>(), code<mem_imm<op, u32>>(),
+             code<mem_imm<op, u64>>()}};
 }
 template <Alu op> consteval Bodies ax_iv() {
-    constexpr std::array<Code, 4> c{code<acc_imm<op, u8>>(), code<acc_imm<op, u16>>(), code<acc_imm<op, u32>>(),
-                                    code<acc_imm<op, u64>>()};
+    constexpr std::array<Code, 4> c{code<acc_imm<op, u8>>(), code<acc_imm<op, u16>>(),
+                                    code<acc_imm<op, u32>>(), code<acc_imm<op, u64>>()};
     return {c, c};
 }
 

@@ -40,7 +40,8 @@ template <BitTest op, class T> Outcome by_register(Cpu& cpu, const Insn& in) {
 template <BitTest op, class T> Outcome by_immediate(Cpu& cpu, const Insn& in) {
     return test_reg<op, T>(cpu, in, static_cast<T>(in.imm));
 }
-// A register offset is signed and reaches beyond the operand: the operand-sized unit that holds the bit is accessed.
+// A register offset is signed and reaches beyond the operand: the operand-sized unit that holds the bit is
+// accessed.
 template <BitTest op, class T> Outcome memory_by_register(Cpu& cpu, const Insn& in) {
     const T index = cpu.reg<T>(in.reg);
     const i64 offset = static_cast<std::make_signed_t<T>>(index);
@@ -57,18 +58,20 @@ template <BitTest op, class T> Outcome memory_by_immediate(Cpu& cpu, const Insn&
     return test_mem<op, T>(cpu, in, linear, static_cast<T>(in.imm));
 }
 template <BitTest op> consteval Bodies ev_gv() {
-    return {{Code{}, code<by_register<op, u16>>(), code<by_register<op, u32>>(), code<by_register<op, u64>>()},
-            {Code{}, code<memory_by_register<op, u16>>(), code<memory_by_register<op, u32>>(),
-             code<memory_by_register<op, u64>>()}};
+    return {
+        {Code{}, code<by_register<op, u16>>(), code<by_register<op, u32>>(), code<by_register<op, u64>>()},
+        {Code{}, code<memory_by_register<op, u16>>(), code<memory_by_register<op, u32>>(),
+         code<memory_by_register<op, u64>>()}};
 }
 template <BitTest op> consteval Bodies ev_ib() {
-    return {{Code{}, code<by_immediate<op, u16>>(), code<by_immediate<op, u32>>(), code<by_immediate<op, u64>>()},
-            {Code{}, code<memory_by_immediate<op, u16>>(), code<memory_by_immediate<op, u32>>(),
-             code<memory_by_immediate<op, u64>>()}};
+    return {
+        {Code{}, code<by_immediate<op, u16>>(), code<by_immediate<op, u32>>(), code<by_immediate<op, u64>>()},
+        {Code{}, code<memory_by_immediate<op, u16>>(), code<memory_by_immediate<op, u32>>(),
+         code<memory_by_immediate<op, u64>>()}};
 }
 
-// The full registers go through the host's instruction: BSF and BSR of 0 leave the destination its own way. A 16-bit
-// form keeps bits 63:16 of the destination; a 32-bit form clears bits 63:32 as the host does.
+// The full registers go through the host's instruction: BSF and BSR of 0 leave the destination its own way. A
+// 16-bit form keeps bits 63:16 of the destination; a 32-bit form clears bits 63:32 as the host does.
 template <Scan op, class T> Outcome scan_reg(Cpu& cpu, const Insn& in) {
     cpu.gpr[in.reg] = host::scan<op, T>(cpu.flags, cpu.gpr[in.reg], cpu.gpr[in.rm]);
     return Outcome::next;
@@ -119,28 +122,35 @@ template <class T> Outcome crc32_mem(Cpu& cpu, const Insn& in) {
     return Outcome::next;
 }
 
-// LZCNT and TZCNT are BSR and BSF with F3. Where a model does not enumerate them the prefix is ignored, so that the
-// rows without prefix apply; every model at hand enumerates both.
+// LZCNT and TZCNT are BSR and BSF with F3. Where a model does not enumerate them the prefix is ignored, so
+// that the rows without prefix apply; every model at hand enumerates both.
+using traits::lockable;
+
 constexpr InsnRow rows[] = {
     // clang-format off
-    {"BT", "0F A3 /r"_op, "Ev, Gv"_operands, ev_gv<BitTest::bt>(), Feature::base, 0, "w:C u:OSAP"_flags},
-    {"BTS", "0F AB /r"_op, "+Ev, Gv"_operands, ev_gv<BitTest::bts>(), Feature::base, traits::lockable, "w:C u:OSAP"_flags},
-    {"BTR", "0F B3 /r"_op, "+Ev, Gv"_operands, ev_gv<BitTest::btr>(), Feature::base, traits::lockable, "w:C u:OSAP"_flags},
-    {"BTC", "0F BB /r"_op, "+Ev, Gv"_operands, ev_gv<BitTest::btc>(), Feature::base, traits::lockable, "w:C u:OSAP"_flags},
-    {"BT", "0F BA /4 ib"_op, "Ev, Ib"_operands, ev_ib<BitTest::bt>(), Feature::base, 0, "w:C u:OSAP"_flags},
-    {"BTS", "0F BA /5 ib"_op, "+Ev, Ib"_operands, ev_ib<BitTest::bts>(), Feature::base, traits::lockable, "w:C u:OSAP"_flags},
-    {"BTR", "0F BA /6 ib"_op, "+Ev, Ib"_operands, ev_ib<BitTest::btr>(), Feature::base, traits::lockable, "w:C u:OSAP"_flags},
-    {"BTC", "0F BA /7 ib"_op, "+Ev, Ib"_operands, ev_ib<BitTest::btc>(), Feature::base, traits::lockable, "w:C u:OSAP"_flags},
-    {"BSF", "0F BC /r"_op, "+Gv, Ev"_operands, scan_forms<Scan::bsf>(), Feature::base, 0, "w:Z u:OSAPC"_flags},
-    {"BSR", "0F BD /r"_op, "+Gv, Ev"_operands, scan_forms<Scan::bsr>(), Feature::base, 0, "w:Z u:OSAPC"_flags},
-    {"TZCNT", "F3 0F BC /r"_op, "=Gv, Ev"_operands, scan_forms<Scan::tzcnt>(), Feature::bmi1, 0, "w:ZC u:OSAP"_flags},
-    {"LZCNT", "F3 0F BD /r"_op, "=Gv, Ev"_operands, scan_forms<Scan::lzcnt>(), Feature::lzcnt, 0, "w:ZC u:OSAP"_flags},
-    {"POPCNT", "F3 0F B8 /r"_op, "=Gv, Ev"_operands, scan_forms<Scan::popcnt>(), Feature::popcnt, 0, "w:OSZAPC"_flags},
+    row("BT", "0F A3 /r"_op, "Ev, Gv"_operands, ev_gv<BitTest::bt>(), "w:C u:OSAP"_flags),
+    row("BTS", "0F AB /r"_op, "+Ev, Gv"_operands, ev_gv<BitTest::bts>(), "w:C u:OSAP"_flags, lockable),
+    row("BTR", "0F B3 /r"_op, "+Ev, Gv"_operands, ev_gv<BitTest::btr>(), "w:C u:OSAP"_flags, lockable),
+    row("BTC", "0F BB /r"_op, "+Ev, Gv"_operands, ev_gv<BitTest::btc>(), "w:C u:OSAP"_flags, lockable),
+    row("BT", "0F BA /4 ib"_op, "Ev, Ib"_operands, ev_ib<BitTest::bt>(), "w:C u:OSAP"_flags),
+    row("BTS", "0F BA /5 ib"_op, "+Ev, Ib"_operands, ev_ib<BitTest::bts>(), "w:C u:OSAP"_flags, lockable),
+    row("BTR", "0F BA /6 ib"_op, "+Ev, Ib"_operands, ev_ib<BitTest::btr>(), "w:C u:OSAP"_flags, lockable),
+    row("BTC", "0F BA /7 ib"_op, "+Ev, Ib"_operands, ev_ib<BitTest::btc>(), "w:C u:OSAP"_flags, lockable),
+    row("BSF", "0F BC /r"_op, "+Gv, Ev"_operands, scan_forms<Scan::bsf>(), "w:Z u:OSAPC"_flags),
+    row("BSR", "0F BD /r"_op, "+Gv, Ev"_operands, scan_forms<Scan::bsr>(), "w:Z u:OSAPC"_flags),
+    {"TZCNT", "F3 0F BC /r"_op, "=Gv, Ev"_operands, scan_forms<Scan::tzcnt>(), Feature::bmi1, 0,
+     "w:ZC u:OSAP"_flags},
+    {"LZCNT", "F3 0F BD /r"_op, "=Gv, Ev"_operands, scan_forms<Scan::lzcnt>(), Feature::lzcnt, 0,
+     "w:ZC u:OSAP"_flags},
+    {"POPCNT", "F3 0F B8 /r"_op, "=Gv, Ev"_operands, scan_forms<Scan::popcnt>(), Feature::popcnt, 0,
+     "w:OSZAPC"_flags},
     {"BSWAP", "0F C8+r"_op, "+Zv"_operands, Bodies{bswap_sizes, bswap_sizes}},
-    {"CRC32", "F2 0F 38 F0 /r"_op, "+Gy, Eb"_operands, Bodies{code<crc32_reg<u8>>(), code<crc32_mem<u8>>()}, Feature::sse4_2},
+    {"CRC32", "F2 0F 38 F0 /r"_op, "+Gy, Eb"_operands, Bodies{code<crc32_reg<u8>>(), code<crc32_mem<u8>>()},
+     Feature::sse4_2},
     {"CRC32", "F2 0F 38 F1 /r"_op, "+Gy, Ev"_operands,
      Bodies{{Code{}, code<crc32_reg<u16>>(), code<crc32_reg<u32>>(), code<crc32_reg<u64>>()},
-            {Code{}, code<crc32_mem<u16>>(), code<crc32_mem<u32>>(), code<crc32_mem<u64>>()}}, Feature::sse4_2},
+            {Code{}, code<crc32_mem<u16>>(), code<crc32_mem<u32>>(), code<crc32_mem<u64>>()}},
+     Feature::sse4_2},
     // clang-format on
 };
 

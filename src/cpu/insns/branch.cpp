@@ -12,7 +12,9 @@ template <class T> Outcome fall_through(Cpu& cpu, const Insn& in) {
     cpu.rip = following<T>(cpu, in);
     return Outcome::branch;
 }
-template <class T> u64 relative_target(const Cpu& cpu, const Insn& in) { return following<T>(cpu, in) + in.imm; }
+template <class T> u64 relative_target(const Cpu& cpu, const Insn& in) {
+    return following<T>(cpu, in) + in.imm;
+}
 
 template <unsigned cc, class T> Outcome jcc(Cpu& cpu, const Insn& in) {
     if (condition<cc>(cpu.flags)) return branch_to<T>(cpu, relative_target<T>(cpu, in));
@@ -43,7 +45,9 @@ template <class T> Outcome call_to(Cpu& cpu, const Insn& in, u64 target) {
 template <class T> Outcome call_relative(Cpu& cpu, const Insn& in) {
     return call_to<T>(cpu, in, relative_target<T>(cpu, in));
 }
-template <class T> Outcome call_reg(Cpu& cpu, const Insn& in) { return call_to<T>(cpu, in, cpu.reg<T>(in.rm)); }
+template <class T> Outcome call_reg(Cpu& cpu, const Insn& in) {
+    return call_to<T>(cpu, in, cpu.reg<T>(in.rm));
+}
 template <class T> Outcome call_mem(Cpu& cpu, const Insn& in) {
     T target;
     if (!cpu.load(in, target)) [[unlikely]] return cpu.failed();
@@ -80,7 +84,8 @@ template <Loop kind, class T> Outcome loop(Cpu& cpu, const Insn& in) {
     return Outcome::branch;
 }
 template <class T> Outcome jcxz(Cpu& cpu, const Insn& in) {
-    if ((cpu.reg(Gpr::rcx) & address_mask(in.asz())) == 0) return branch_to<T>(cpu, relative_target<T>(cpu, in));
+    if ((cpu.reg(Gpr::rcx) & address_mask(in.asz())) == 0)
+        return branch_to<T>(cpu, relative_target<T>(cpu, in));
     return fall_through<T>(cpu, in);
 }
 
@@ -88,8 +93,12 @@ template <Body w, Body d, Body q> consteval Bodies sizes() {
     constexpr std::array<Code, 4> c{Code{}, code<w>(), code<d>(), code<q>()};
     return {c, c};
 }
-template <unsigned cc> consteval Bodies jcc_sizes() { return sizes<jcc<cc, u16>, jcc<cc, u32>, jcc<cc, u64>>(); }
-template <Loop kind> consteval Bodies loop_sizes() { return sizes<loop<kind, u16>, loop<kind, u32>, loop<kind, u64>>(); }
+template <unsigned cc> consteval Bodies jcc_sizes() {
+    return sizes<jcc<cc, u16>, jcc<cc, u32>, jcc<cc, u64>>();
+}
+template <Loop kind> consteval Bodies loop_sizes() {
+    return sizes<loop<kind, u16>, loop<kind, u32>, loop<kind, u64>>();
+}
 constexpr Bodies jmp_sizes = sizes<jmp_relative<u16>, jmp_relative<u32>, jmp_relative<u64>>();
 constexpr Bodies call_sizes = sizes<call_relative<u16>, call_relative<u32>, call_relative<u64>>();
 constexpr Bodies ret_sizes = sizes<ret<u16>, ret<u32>, ret<u64>>();
@@ -142,7 +151,8 @@ constexpr InsnRow rows[] = {
     {"CALL", "FF /2"_op, "Ev"_operands, call_indirect, Feature::base, near},
     {"RET", "C3"_op, ""_operands, ret_sizes, Feature::base, near},
     {"RET", "C2 iw"_op, "Iw"_operands, ret_sizes, Feature::base, near},
-    {"LOOPNE", "E0 cb"_op, "Jb"_operands, loop_sizes<Loop::while_not_zero>(), Feature::base, near, "r:Z"_flags},
+    {"LOOPNE", "E0 cb"_op, "Jb"_operands, loop_sizes<Loop::while_not_zero>(), Feature::base, near,
+     "r:Z"_flags},
     {"LOOPE", "E1 cb"_op, "Jb"_operands, loop_sizes<Loop::while_zero>(), Feature::base, near, "r:Z"_flags},
     {"LOOP", "E2 cb"_op, "Jb"_operands, loop_sizes<Loop::always>(), Feature::base, near},
     {"JCXZ", "E3 cb"_op, "Jb"_operands, jcxz_sizes, Feature::base, near},

@@ -9,8 +9,8 @@ namespace {
 Outcome nothing(Cpu&, const Insn&) { return Outcome::next; }
 Outcome undefined(Cpu& cpu, const Insn&) { return cpu.ud(); }
 
-/// SDM "BOUND": signed index against a pair of signed bounds in memory. The upper one is read only when the lower one
-/// holds.
+/// SDM "BOUND": signed index against a pair of signed bounds in memory. The upper one is read only when the
+/// lower one holds.
 template <class S> Outcome bound(Cpu& cpu, const Insn& in) {
     const S index = static_cast<S>(cpu.reg<std::make_unsigned_t<S>>(in.reg));
     const u64 ea = cpu.effective(in);
@@ -27,8 +27,8 @@ template <class S> Outcome bound(Cpu& cpu, const Insn& in) {
 }
 constexpr std::array<Code, 4> bound_sizes{Code{}, code<bound<i16>>(), code<bound<i32>>(), Code{}};
 
-// Memory operands of hints are not accessed. What 0F 19..1F mean elsewhere (MPX, CLDEMOTE, CET) is NOP on processors
-// that do not enumerate it: SDM "NOP", "Reserved NOP".
+// Memory operands of hints are not accessed. What 0F 19..1F mean elsewhere (MPX, CLDEMOTE, CET) is NOP on
+// processors that do not enumerate it: SDM "NOP", "Reserved NOP".
 constexpr InsnRow rows[] = {
     // clang-format off
     {"PREFETCHNTA", "0F 18 /0 mem"_op, "Mb"_operands, code<nothing>()},
@@ -51,7 +51,8 @@ constexpr InsnRow rows[] = {
     {"UD0", "0F FF /r"_op, "Gy, Ey"_operands, code<undefined>()},
     {"UD1", "0F B9 /r"_op, "Gy, Ey"_operands, code<undefined>()},
     {"UD2", "0F 0B"_op, ""_operands, code<undefined>()},
-    {"BOUND", "62 /r mem"_op, "Gv, Ma"_operands, Bodies{bound_sizes, bound_sizes}, Feature::base, traits::no64},
+    {"BOUND", "62 /r mem"_op, "Gv, Ma"_operands, Bodies{bound_sizes, bound_sizes}, Feature::base,
+     traits::no64},
     // clang-format on
 };
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Integer operations by the host's own instructions, with the arithmetic flags as LAHF and SETO give them.
 //
-// Every function takes the flag image (state.h, flag_image) by reference and leaves in it exactly what the host's
-// instruction leaves in its flags, the architecturally undefined ones included: one definition for all engines.
+// Every function takes the flag image (state.h, flag_image) by reference and leaves in it exactly what the
+// host's instruction leaves in its flags, the architecturally undefined ones included: one definition for all
+// engines.
 #pragma once
 #include <type_traits>
 
@@ -48,7 +49,8 @@ enum class Unary : u8 { inc, dec, neg, not_ };
 
 template <Unary op, class T> inline T unary(u16& flags, T a) {
     u16 f = flags;
-    if constexpr (op == Unary::inc) asm(DROSTE_LOAD_CARRY "inc %[a]" DROSTE_SAVE_FLAGS : [a] "+r"(a), "+&a"(f));
+    if constexpr (op == Unary::inc)
+        asm(DROSTE_LOAD_CARRY "inc %[a]" DROSTE_SAVE_FLAGS : [a] "+r"(a), "+&a"(f));
     else if constexpr (op == Unary::dec)
         asm(DROSTE_LOAD_CARRY "dec %[a]" DROSTE_SAVE_FLAGS : [a] "+r"(a), "+&a"(f));
     else if constexpr (op == Unary::neg)
@@ -148,17 +150,24 @@ template <Wide op, class T> inline void wide(u16& flags, T value, u64& hi, u64& 
 
 enum class Scan : u8 { bsf, bsr, tzcnt, lzcnt, popcnt };
 
-/// `old` is the destination before: BSF and BSR of 0 leave it, in the way of the host, hence the full registers.
+/// `old` is the destination before: BSF and BSR of 0 leave it, in the way of the host, hence the full
+/// registers.
 template <Scan op, class T> inline u64 scan(u16& flags, u64 old, u64 value) {
     u16 f = flags;
     constexpr auto w = sizeof(T);
-#define DROSTE_SCAN(name)                                                                                            \
-    if constexpr (w == 2)                                                                                            \
-        asm(DROSTE_LOAD_FLAGS name " %w[v], %w[d]" DROSTE_SAVE_FLAGS : [d] "+&r"(old), "+&a"(f) : [v] "r"(value));    \
-    else if constexpr (w == 4)                                                                                       \
-        asm(DROSTE_LOAD_FLAGS name " %k[v], %k[d]" DROSTE_SAVE_FLAGS : [d] "+&r"(old), "+&a"(f) : [v] "r"(value));    \
-    else                                                                                                             \
-        asm(DROSTE_LOAD_FLAGS name " %q[v], %q[d]" DROSTE_SAVE_FLAGS : [d] "+&r"(old), "+&a"(f) : [v] "r"(value))
+#define DROSTE_SCAN(name)                                                                                    \
+    if constexpr (w == 2)                                                                                    \
+        asm(DROSTE_LOAD_FLAGS name " %w[v], %w[d]" DROSTE_SAVE_FLAGS                                         \
+            : [d] "+&r"(old), "+&a"(f)                                                                       \
+            : [v] "r"(value));                                                                               \
+    else if constexpr (w == 4)                                                                               \
+        asm(DROSTE_LOAD_FLAGS name " %k[v], %k[d]" DROSTE_SAVE_FLAGS                                         \
+            : [d] "+&r"(old), "+&a"(f)                                                                       \
+            : [v] "r"(value));                                                                               \
+    else                                                                                                     \
+        asm(DROSTE_LOAD_FLAGS name " %q[v], %q[d]" DROSTE_SAVE_FLAGS                                         \
+            : [d] "+&r"(old), "+&a"(f)                                                                       \
+            : [v] "r"(value))
     if constexpr (op == Scan::bsf) {
         DROSTE_SCAN("bsf");
     } else if constexpr (op == Scan::bsr) {
@@ -179,9 +188,10 @@ template <Scan op, class T> inline u64 scan(u16& flags, u64 old, u64 value) {
 template <class T> inline void cmpxchg(u16& flags, u64& dest, u64& accumulator, u64 source) {
     u16 f = 0;
     u64 a = accumulator;
-#define DROSTE_CMPXCHG(width)                                                                                        \
-    asm("mov %[acc], %%rax\n\tcmpxchg %" width "[s], %" width "[d]\n\tmov %%rax, %[acc]" DROSTE_SAVE_FLAGS            \
-        : [d] "+&r"(dest), [acc] "+&r"(a), "=&a"(f) : [s] "r"(source))
+#define DROSTE_CMPXCHG(width)                                                                                \
+    asm("mov %[acc], %%rax\n\tcmpxchg %" width "[s], %" width "[d]\n\tmov %%rax, %[acc]" DROSTE_SAVE_FLAGS   \
+        : [d] "+&r"(dest), [acc] "+&r"(a), "=&a"(f)                                                          \
+        : [s] "r"(source))
     if constexpr (sizeof(T) == 1) DROSTE_CMPXCHG("b");
     else if constexpr (sizeof(T) == 2) DROSTE_CMPXCHG("w");
     else if constexpr (sizeof(T) == 4) DROSTE_CMPXCHG("k");

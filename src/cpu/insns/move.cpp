@@ -106,7 +106,8 @@ template <class T, class Half> Outcome extend_acc(Cpu& cpu, const Insn&) {  // C
     return Outcome::next;
 }
 template <class T> Outcome extend_to_dx(Cpu& cpu, const Insn&) {  // CWD, CDQ, CQO
-    cpu.set_reg<T>(rdx, static_cast<T>(static_cast<std::make_signed_t<T>>(cpu.reg<T>(rax)) >> (8 * sizeof(T) - 1)));
+    cpu.set_reg<T>(
+        rdx, static_cast<T>(static_cast<std::make_signed_t<T>>(cpu.reg<T>(rax)) >> (8 * sizeof(T) - 1)));
     return Outcome::next;
 }
 
@@ -276,8 +277,8 @@ constexpr std::array<Code, 4> movbe_load_sizes{Code{}, code<movbe_load<u16>>(), 
 constexpr std::array<Code, 4> movbe_store_sizes{Code{}, code<movbe_store<u16>>(), code<movbe_store<u32>>(),
                                                 code<movbe_store<u64>>()};
 // MOVNTI is an ordinary store here: there are no caches to go round. 16-bit code has no smaller form.
-constexpr std::array<Code, 4> movnti_sizes{Code{}, code<mov_mem_from_reg<u32>>(), code<mov_mem_from_reg<u32>>(),
-                                           code<mov_mem_from_reg<u64>>()};
+constexpr std::array<Code, 4> movnti_sizes{Code{}, code<mov_mem_from_reg<u32>>(),
+                                           code<mov_mem_from_reg<u32>>(), code<mov_mem_from_reg<u64>>()};
 constexpr std::array<Code, 4> lea_sizes{Code{}, code<lea<u16>>(), code<lea<u32>>(), code<lea<u64>>()};
 constexpr std::array<Code, 4> acc_sizes{Code{}, code<extend_acc<u16, i8>>(), code<extend_acc<u32, i16>>(),
                                         code<extend_acc<u64, i32>>()};
@@ -305,11 +306,17 @@ constexpr InsnRow rows[] = {
     {"MOV", "C6 /0 ib"_op, "=Eb, Ib"_operands, mov_ev_iz},
     {"MOV", "C7 /0 iz"_op, "=Ev, Iz"_operands, mov_ev_iz},
     {"MOV", "B0+r ib"_op, "=Zb, Ib"_operands, code<mov_opcode_reg_imm<u8>>()},
-    {"MOV", "B8+r iv"_op, "=Zv, Iv"_operands, sizes<mov_opcode_reg_imm<u8>, mov_opcode_reg_imm<u16>, mov_opcode_reg_imm<u32>, mov_opcode_reg_imm<u64>>()},
+    {"MOV", "B8+r iv"_op, "=Zv, Iv"_operands,
+     sizes<mov_opcode_reg_imm<u8>, mov_opcode_reg_imm<u16>, mov_opcode_reg_imm<u32>,
+     mov_opcode_reg_imm<u64>>()},
     {"MOV", "A0 mo"_op, "=AL, Ob"_operands, code<mov_acc_from_moffs<u8>>()},
-    {"MOV", "A1 mo"_op, "=rAX, Ov"_operands, sizes<mov_acc_from_moffs<u8>, mov_acc_from_moffs<u16>, mov_acc_from_moffs<u32>, mov_acc_from_moffs<u64>>()},
+    {"MOV", "A1 mo"_op, "=rAX, Ov"_operands,
+     sizes<mov_acc_from_moffs<u8>, mov_acc_from_moffs<u16>, mov_acc_from_moffs<u32>,
+     mov_acc_from_moffs<u64>>()},
     {"MOV", "A2 mo"_op, "=Ob, AL"_operands, code<mov_moffs_from_acc<u8>>()},
-    {"MOV", "A3 mo"_op, "=Ov, rAX"_operands, sizes<mov_moffs_from_acc<u8>, mov_moffs_from_acc<u16>, mov_moffs_from_acc<u32>, mov_moffs_from_acc<u64>>()},
+    {"MOV", "A3 mo"_op, "=Ov, rAX"_operands,
+     sizes<mov_moffs_from_acc<u8>, mov_moffs_from_acc<u16>, mov_moffs_from_acc<u32>,
+     mov_moffs_from_acc<u64>>()},
     {"MOVZX", "0F B6 /r"_op, "=Gv, Eb"_operands, extend_forms<u8>()},
     {"MOVZX", "0F B7 /r"_op, "=Gv, Ew"_operands, extend_forms<u16>()},
     {"MOVSX", "0F BE /r"_op, "=Gv, Eb"_operands, extend_forms<i8>()},
@@ -320,12 +327,18 @@ constexpr InsnRow rows[] = {
     {"XCHG", "86 /r"_op, "+Eb, +Gb"_operands, xchg_forms, Feature::base, traits::lockable},
     {"XCHG", "87 /r"_op, "+Ev, +Gv"_operands, xchg_forms, Feature::base, traits::lockable},
     {"XCHG", "90+r"_op, "+Zv, +rAX"_operands, Bodies{xchg_acc_sizes, xchg_acc_sizes}},
-    {"XADD", "0F C0 /r"_op, "+Eb, +Gb"_operands, xadd_forms, Feature::base, traits::lockable, "w:OSZAPC"_flags},
-    {"XADD", "0F C1 /r"_op, "+Ev, +Gv"_operands, xadd_forms, Feature::base, traits::lockable, "w:OSZAPC"_flags},
-    {"CMPXCHG", "0F B0 /r"_op, "+Eb, Gb, +AL"_operands, cmpxchg_forms, Feature::base, traits::lockable, "w:OSZAPC"_flags},
-    {"CMPXCHG", "0F B1 /r"_op, "+Ev, Gv, +rAX"_operands, cmpxchg_forms, Feature::base, traits::lockable, "w:OSZAPC"_flags},
-    {"CMPXCHG8B", "W0 0F C7 /1 mem"_op, "+Mq"_operands, code<cmpxchg_pair<u32, u64>>(), Feature::cx8, traits::lockable, "w:Z"_flags},
-    {"CMPXCHG16B", "REX.W 0F C7 /1 mem"_op, "+Mdq"_operands, code<cmpxchg_pair<u64, u128>>(), Feature::cmpxchg16b, traits::lockable | traits::aligned, "w:Z"_flags},
+    {"XADD", "0F C0 /r"_op, "+Eb, +Gb"_operands, xadd_forms, Feature::base, traits::lockable,
+     "w:OSZAPC"_flags},
+    {"XADD", "0F C1 /r"_op, "+Ev, +Gv"_operands, xadd_forms, Feature::base, traits::lockable,
+     "w:OSZAPC"_flags},
+    {"CMPXCHG", "0F B0 /r"_op, "+Eb, Gb, +AL"_operands, cmpxchg_forms, Feature::base, traits::lockable,
+     "w:OSZAPC"_flags},
+    {"CMPXCHG", "0F B1 /r"_op, "+Ev, Gv, +rAX"_operands, cmpxchg_forms, Feature::base, traits::lockable,
+     "w:OSZAPC"_flags},
+    {"CMPXCHG8B", "W0 0F C7 /1 mem"_op, "+Mq"_operands, code<cmpxchg_pair<u32, u64>>(), Feature::cx8,
+     traits::lockable, "w:Z"_flags},
+    {"CMPXCHG16B", "REX.W 0F C7 /1 mem"_op, "+Mdq"_operands, code<cmpxchg_pair<u64, u128>>(),
+     Feature::cmpxchg16b, traits::lockable | traits::aligned, "w:Z"_flags},
     {"CMOVO", "0F 40 /r"_op, "+Gv, Ev"_operands, cmov_forms<0x0>(), Feature::cmov, 0, "r:O"_flags},
     {"CMOVNO", "0F 41 /r"_op, "+Gv, Ev"_operands, cmov_forms<0x1>(), Feature::cmov, 0, "r:O"_flags},
     {"CMOVB", "0F 42 /r"_op, "+Gv, Ev"_operands, cmov_forms<0x2>(), Feature::cmov, 0, "r:C"_flags},
@@ -360,8 +373,10 @@ constexpr InsnRow rows[] = {
     {"SETG", "0F 9F /r"_op, "=Eb"_operands, set_forms<0xF>(), Feature::base, 0, "r:OSZ"_flags},
     {"MOVNTI", "NP 0F C3 /r mem"_op, "=My, Gy"_operands, Bodies{movnti_sizes, movnti_sizes}, Feature::sse2},
     {"LEA", "8D /r mem"_op, "=Gv, M"_operands, Bodies{lea_sizes, lea_sizes}},
-    {"MOVBE", "0F 38 F0 /r mem"_op, "=Gv, Mv"_operands, Bodies{movbe_load_sizes, movbe_load_sizes}, Feature::movbe, traits::no_rep_prefix},
-    {"MOVBE", "0F 38 F1 /r mem"_op, "=Mv, Gv"_operands, Bodies{movbe_store_sizes, movbe_store_sizes}, Feature::movbe, traits::no_rep_prefix},
+    {"MOVBE", "0F 38 F0 /r mem"_op, "=Gv, Mv"_operands, Bodies{movbe_load_sizes, movbe_load_sizes},
+     Feature::movbe, traits::no_rep_prefix},
+    {"MOVBE", "0F 38 F1 /r mem"_op, "=Mv, Gv"_operands, Bodies{movbe_store_sizes, movbe_store_sizes},
+     Feature::movbe, traits::no_rep_prefix},
     {"XLAT", "D7"_op, "+AL"_operands, code<xlat>()},
     // clang-format on
 };

@@ -11,8 +11,8 @@ inline bool canonical(const Cpu& cpu, u64 a) {
     return (cpu.cr4 & cr4_bits::la57) && sign_extend(a, 57) == a;
 }
 
-/// Cuts `target` to the operand size and checks it; false: #GP(0) is pending. Near branches have 64-bit operands in
-/// 64-bit mode and nowhere else, so T tells the mode.
+/// Cuts `target` to the operand size and checks it; false: #GP(0) is pending. Near branches have 64-bit
+/// operands in 64-bit mode and nowhere else, so T tells the mode.
 template <class T> bool branch_target(Cpu& cpu, u64& target) {
     if constexpr (sizeof(T) == 8) {
         if (canonical(cpu, target)) [[likely]] return true;

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Helpers of instruction bodies for operands: addresses that are not simply ModRM's, unaligned host access, sizes.
+// Helpers of instruction bodies for operands: addresses that are not simply ModRM's, unaligned host access,
+// sizes.
 #pragma once
 #include "cpu/cpu.h"
 #include "cpu/decode/row.h"
 #include "cpu/interp/handlers.h"
 
 namespace droste {
+
+/// A row of an instruction that every processor has.
+consteval InsnRow row(std::string_view name, Encoding encoding, Operands operands, Bodies run,
+                      FlagUse flags = {}, u32 traits = 0) {
+    return {name, encoding, operands, run, Feature::base, traits, flags};
+}
 
 /// Bits of an effective address of log2(address size / 2) = `asz`.
 constexpr u64 address_mask(unsigned asz) { return asz == 0 ? 0xFFFF : asz == 1 ? 0xFFFFFFFF : ~0ull; }
@@ -72,7 +79,8 @@ template <class T> bool pop(Cpu& cpu, T& v) {
     }
 }
 
-/// Writes a register that counts or addresses, in the width of the address size (a 32-bit write clears the rest).
+/// Writes a register that counts or addresses, in the width of the address size (a 32-bit write clears the
+/// rest).
 inline void set_by_address_size(Cpu& cpu, const Insn& in, Gpr r, u64 v) {
     if (in.asz() == 0) cpu.set_reg<u16>(static_cast<unsigned>(r), static_cast<u16>(v));
     else cpu.reg(r) = v & address_mask(in.asz());

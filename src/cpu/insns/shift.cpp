@@ -17,8 +17,9 @@ template <Count from> u8 count(Cpu& cpu, const Insn& in) {
     else return cpu.gpr8(8);
 }
 
-/// OF after a rotation by more than one is undefined. With the count in CL processors compute it as for a count of 1,
-/// as the host's instruction does here; Intel processors leave it when a register is rotated by an immediate count.
+/// OF after a rotation by more than one is undefined. With the count in CL processors compute it as for a
+/// count of 1, as the host's instruction does here; Intel processors leave it when a register is rotated by
+/// an immediate count.
 template <Shift op, Count from, class T> T shifted_register(u16& flags, T a, u8 n) {
     if constexpr (from == Count::imm && (op == Shift::rol || op == Shift::ror)) {
         const u16 before = flags;
@@ -40,10 +41,10 @@ template <Shift op, Count from, class T> Outcome shift_mem(Cpu& cpu, const Insn&
     return modify<T>(cpu, in, [n](u16& flags, T old) { return host::shift<op, T>(flags, old, n); });
 }
 template <Shift op, Count from> consteval Bodies shift_forms() {
-    return {{code<shift_reg<op, from, u8>>(), code<shift_reg<op, from, u16>>(), code<shift_reg<op, from, u32>>(),
-             code<shift_reg<op, from, u64>>()},
-            {code<shift_mem<op, from, u8>>(), code<shift_mem<op, from, u16>>(), code<shift_mem<op, from, u32>>(),
-             code<shift_mem<op, from, u64>>()}};
+    return {{code<shift_reg<op, from, u8>>(), code<shift_reg<op, from, u16>>(),
+             code<shift_reg<op, from, u32>>(), code<shift_reg<op, from, u64>>()},
+            {code<shift_mem<op, from, u8>>(), code<shift_mem<op, from, u16>>(),
+             code<shift_mem<op, from, u32>>(), code<shift_mem<op, from, u64>>()}};
 }
 
 enum class Side : u8 { left, right };
@@ -52,13 +53,15 @@ template <Side side, class T> T shift_double(u16& flags, T a, T fill, u8 n) {
     return side == Side::left ? host::shld<T>(flags, a, fill, n) : host::shrd<T>(flags, a, fill, n);
 }
 template <Side side, Count from, class T> Outcome double_reg(Cpu& cpu, const Insn& in) {
-    cpu.set_reg<T>(in.rm, shift_double<side, T>(cpu.flags, cpu.reg<T>(in.rm), cpu.reg<T>(in.reg), count<from>(cpu, in)));
+    cpu.set_reg<T>(
+        in.rm, shift_double<side, T>(cpu.flags, cpu.reg<T>(in.rm), cpu.reg<T>(in.reg), count<from>(cpu, in)));
     return Outcome::next;
 }
 template <Side side, Count from, class T> Outcome double_mem(Cpu& cpu, const Insn& in) {
     const T fill = cpu.reg<T>(in.reg);
     const u8 n = count<from>(cpu, in);
-    return modify<T>(cpu, in, [fill, n](u16& flags, T old) { return shift_double<side, T>(flags, old, fill, n); });
+    return modify<T>(cpu, in,
+                     [fill, n](u16& flags, T old) { return shift_double<side, T>(flags, old, fill, n); });
 }
 template <Side side, Count from> consteval Bodies double_forms() {
     return {{Code{}, code<double_reg<side, from, u16>>(), code<double_reg<side, from, u32>>(),
@@ -95,62 +98,70 @@ template <Flagless op> consteval Bodies flagless_forms() {
 
 constexpr InsnRow rows[] = {
     // clang-format off
-    {"ROL", "C0 /0 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::rol, Count::imm>(), Feature::base, 0, "w:C u:O"_flags},
-    {"ROL", "C1 /0 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::rol, Count::imm>(), Feature::base, 0, "w:C u:O"_flags},
-    {"ROL", "D0 /0"_op, "+Eb, 1"_operands, shift_forms<Shift::rol, Count::one>(), Feature::base, 0, "w:OC"_flags},
-    {"ROL", "D1 /0"_op, "+Ev, 1"_operands, shift_forms<Shift::rol, Count::one>(), Feature::base, 0, "w:OC"_flags},
-    {"ROL", "D2 /0"_op, "+Eb, CL"_operands, shift_forms<Shift::rol, Count::cl>(), Feature::base, 0, "w:C u:O"_flags},
-    {"ROL", "D3 /0"_op, "+Ev, CL"_operands, shift_forms<Shift::rol, Count::cl>(), Feature::base, 0, "w:C u:O"_flags},
-    {"ROR", "C0 /1 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::ror, Count::imm>(), Feature::base, 0, "w:C u:O"_flags},
-    {"ROR", "C1 /1 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::ror, Count::imm>(), Feature::base, 0, "w:C u:O"_flags},
-    {"ROR", "D0 /1"_op, "+Eb, 1"_operands, shift_forms<Shift::ror, Count::one>(), Feature::base, 0, "w:OC"_flags},
-    {"ROR", "D1 /1"_op, "+Ev, 1"_operands, shift_forms<Shift::ror, Count::one>(), Feature::base, 0, "w:OC"_flags},
-    {"ROR", "D2 /1"_op, "+Eb, CL"_operands, shift_forms<Shift::ror, Count::cl>(), Feature::base, 0, "w:C u:O"_flags},
-    {"ROR", "D3 /1"_op, "+Ev, CL"_operands, shift_forms<Shift::ror, Count::cl>(), Feature::base, 0, "w:C u:O"_flags},
-    {"RCL", "C0 /2 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::rcl, Count::imm>(), Feature::base, 0, "w:C u:O r:C"_flags},
-    {"RCL", "C1 /2 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::rcl, Count::imm>(), Feature::base, 0, "w:C u:O r:C"_flags},
-    {"RCL", "D0 /2"_op, "+Eb, 1"_operands, shift_forms<Shift::rcl, Count::one>(), Feature::base, 0, "w:OC r:C"_flags},
-    {"RCL", "D1 /2"_op, "+Ev, 1"_operands, shift_forms<Shift::rcl, Count::one>(), Feature::base, 0, "w:OC r:C"_flags},
-    {"RCL", "D2 /2"_op, "+Eb, CL"_operands, shift_forms<Shift::rcl, Count::cl>(), Feature::base, 0, "w:C u:O r:C"_flags},
-    {"RCL", "D3 /2"_op, "+Ev, CL"_operands, shift_forms<Shift::rcl, Count::cl>(), Feature::base, 0, "w:C u:O r:C"_flags},
-    {"RCR", "C0 /3 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::rcr, Count::imm>(), Feature::base, 0, "w:C u:O r:C"_flags},
-    {"RCR", "C1 /3 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::rcr, Count::imm>(), Feature::base, 0, "w:C u:O r:C"_flags},
-    {"RCR", "D0 /3"_op, "+Eb, 1"_operands, shift_forms<Shift::rcr, Count::one>(), Feature::base, 0, "w:OC r:C"_flags},
-    {"RCR", "D1 /3"_op, "+Ev, 1"_operands, shift_forms<Shift::rcr, Count::one>(), Feature::base, 0, "w:OC r:C"_flags},
-    {"RCR", "D2 /3"_op, "+Eb, CL"_operands, shift_forms<Shift::rcr, Count::cl>(), Feature::base, 0, "w:C u:O r:C"_flags},
-    {"RCR", "D3 /3"_op, "+Ev, CL"_operands, shift_forms<Shift::rcr, Count::cl>(), Feature::base, 0, "w:C u:O r:C"_flags},
-    {"SHL", "C0 /4 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::shl, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHL", "C1 /4 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::shl, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHL", "D0 /4"_op, "+Eb, 1"_operands, shift_forms<Shift::shl, Count::one>(), Feature::base, 0, "w:OSZPC u:A"_flags},
-    {"SHL", "D1 /4"_op, "+Ev, 1"_operands, shift_forms<Shift::shl, Count::one>(), Feature::base, 0, "w:OSZPC u:A"_flags},
-    {"SHL", "D2 /4"_op, "+Eb, CL"_operands, shift_forms<Shift::shl, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHL", "D3 /4"_op, "+Ev, CL"_operands, shift_forms<Shift::shl, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHR", "C0 /5 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::shr, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHR", "C1 /5 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::shr, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHR", "D0 /5"_op, "+Eb, 1"_operands, shift_forms<Shift::shr, Count::one>(), Feature::base, 0, "w:OSZPC u:A"_flags},
-    {"SHR", "D1 /5"_op, "+Ev, 1"_operands, shift_forms<Shift::shr, Count::one>(), Feature::base, 0, "w:OSZPC u:A"_flags},
-    {"SHR", "D2 /5"_op, "+Eb, CL"_operands, shift_forms<Shift::shr, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHR", "D3 /5"_op, "+Ev, CL"_operands, shift_forms<Shift::shr, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SAL", "C0 /6 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::sal, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SAL", "C1 /6 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::sal, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SAL", "D0 /6"_op, "+Eb, 1"_operands, shift_forms<Shift::sal, Count::one>(), Feature::base, 0, "w:OSZPC u:A"_flags},
-    {"SAL", "D1 /6"_op, "+Ev, 1"_operands, shift_forms<Shift::sal, Count::one>(), Feature::base, 0, "w:OSZPC u:A"_flags},
-    {"SAL", "D2 /6"_op, "+Eb, CL"_operands, shift_forms<Shift::sal, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SAL", "D3 /6"_op, "+Ev, CL"_operands, shift_forms<Shift::sal, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SAR", "C0 /7 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::sar, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SAR", "C1 /7 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::sar, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SAR", "D0 /7"_op, "+Eb, 1"_operands, shift_forms<Shift::sar, Count::one>(), Feature::base, 0, "w:OSZPC u:A"_flags},
-    {"SAR", "D1 /7"_op, "+Ev, 1"_operands, shift_forms<Shift::sar, Count::one>(), Feature::base, 0, "w:OSZPC u:A"_flags},
-    {"SAR", "D2 /7"_op, "+Eb, CL"_operands, shift_forms<Shift::sar, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SAR", "D3 /7"_op, "+Ev, CL"_operands, shift_forms<Shift::sar, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHLD", "0F A4 /r ib"_op, "+Ev, Gv, Ib"_operands, double_forms<Side::left, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHLD", "0F A5 /r"_op, "+Ev, Gv, CL"_operands, double_forms<Side::left, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHRD", "0F AC /r ib"_op, "+Ev, Gv, Ib"_operands, double_forms<Side::right, Count::imm>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHRD", "0F AD /r"_op, "+Ev, Gv, CL"_operands, double_forms<Side::right, Count::cl>(), Feature::base, 0, "w:SZPC u:OA"_flags},
-    {"SHLX", "VEX.LZ.66.0F38.WIG F7 /r"_op, "=Gy, Ey, By"_operands, flagless_forms<Flagless::shl>(), Feature::bmi2},
-    {"SARX", "VEX.LZ.F3.0F38.WIG F7 /r"_op, "=Gy, Ey, By"_operands, flagless_forms<Flagless::sar>(), Feature::bmi2},
-    {"SHRX", "VEX.LZ.F2.0F38.WIG F7 /r"_op, "=Gy, Ey, By"_operands, flagless_forms<Flagless::shr>(), Feature::bmi2},
-    {"RORX", "VEX.LZ.F2.0F3A.WIG F0 /r ib"_op, "=Gy, Ey, Ib"_operands, flagless_forms<Flagless::ror>(), Feature::bmi2},
+    row("ROL", "C0 /0 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::rol, Count::imm>(), "w:C u:O"_flags),
+    row("ROL", "C1 /0 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::rol, Count::imm>(), "w:C u:O"_flags),
+    row("ROL", "D0 /0"_op, "+Eb, 1"_operands, shift_forms<Shift::rol, Count::one>(), "w:OC"_flags),
+    row("ROL", "D1 /0"_op, "+Ev, 1"_operands, shift_forms<Shift::rol, Count::one>(), "w:OC"_flags),
+    row("ROL", "D2 /0"_op, "+Eb, CL"_operands, shift_forms<Shift::rol, Count::cl>(), "w:C u:O"_flags),
+    row("ROL", "D3 /0"_op, "+Ev, CL"_operands, shift_forms<Shift::rol, Count::cl>(), "w:C u:O"_flags),
+    row("ROR", "C0 /1 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::ror, Count::imm>(), "w:C u:O"_flags),
+    row("ROR", "C1 /1 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::ror, Count::imm>(), "w:C u:O"_flags),
+    row("ROR", "D0 /1"_op, "+Eb, 1"_operands, shift_forms<Shift::ror, Count::one>(), "w:OC"_flags),
+    row("ROR", "D1 /1"_op, "+Ev, 1"_operands, shift_forms<Shift::ror, Count::one>(), "w:OC"_flags),
+    row("ROR", "D2 /1"_op, "+Eb, CL"_operands, shift_forms<Shift::ror, Count::cl>(), "w:C u:O"_flags),
+    row("ROR", "D3 /1"_op, "+Ev, CL"_operands, shift_forms<Shift::ror, Count::cl>(), "w:C u:O"_flags),
+    row("RCL", "C0 /2 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::rcl, Count::imm>(), "w:C u:O r:C"_flags),
+    row("RCL", "C1 /2 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::rcl, Count::imm>(), "w:C u:O r:C"_flags),
+    row("RCL", "D0 /2"_op, "+Eb, 1"_operands, shift_forms<Shift::rcl, Count::one>(), "w:OC r:C"_flags),
+    row("RCL", "D1 /2"_op, "+Ev, 1"_operands, shift_forms<Shift::rcl, Count::one>(), "w:OC r:C"_flags),
+    row("RCL", "D2 /2"_op, "+Eb, CL"_operands, shift_forms<Shift::rcl, Count::cl>(), "w:C u:O r:C"_flags),
+    row("RCL", "D3 /2"_op, "+Ev, CL"_operands, shift_forms<Shift::rcl, Count::cl>(), "w:C u:O r:C"_flags),
+    row("RCR", "C0 /3 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::rcr, Count::imm>(), "w:C u:O r:C"_flags),
+    row("RCR", "C1 /3 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::rcr, Count::imm>(), "w:C u:O r:C"_flags),
+    row("RCR", "D0 /3"_op, "+Eb, 1"_operands, shift_forms<Shift::rcr, Count::one>(), "w:OC r:C"_flags),
+    row("RCR", "D1 /3"_op, "+Ev, 1"_operands, shift_forms<Shift::rcr, Count::one>(), "w:OC r:C"_flags),
+    row("RCR", "D2 /3"_op, "+Eb, CL"_operands, shift_forms<Shift::rcr, Count::cl>(), "w:C u:O r:C"_flags),
+    row("RCR", "D3 /3"_op, "+Ev, CL"_operands, shift_forms<Shift::rcr, Count::cl>(), "w:C u:O r:C"_flags),
+    row("SHL", "C0 /4 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::shl, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SHL", "C1 /4 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::shl, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SHL", "D0 /4"_op, "+Eb, 1"_operands, shift_forms<Shift::shl, Count::one>(), "w:OSZPC u:A"_flags),
+    row("SHL", "D1 /4"_op, "+Ev, 1"_operands, shift_forms<Shift::shl, Count::one>(), "w:OSZPC u:A"_flags),
+    row("SHL", "D2 /4"_op, "+Eb, CL"_operands, shift_forms<Shift::shl, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SHL", "D3 /4"_op, "+Ev, CL"_operands, shift_forms<Shift::shl, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SHR", "C0 /5 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::shr, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SHR", "C1 /5 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::shr, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SHR", "D0 /5"_op, "+Eb, 1"_operands, shift_forms<Shift::shr, Count::one>(), "w:OSZPC u:A"_flags),
+    row("SHR", "D1 /5"_op, "+Ev, 1"_operands, shift_forms<Shift::shr, Count::one>(), "w:OSZPC u:A"_flags),
+    row("SHR", "D2 /5"_op, "+Eb, CL"_operands, shift_forms<Shift::shr, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SHR", "D3 /5"_op, "+Ev, CL"_operands, shift_forms<Shift::shr, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SAL", "C0 /6 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::sal, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SAL", "C1 /6 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::sal, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SAL", "D0 /6"_op, "+Eb, 1"_operands, shift_forms<Shift::sal, Count::one>(), "w:OSZPC u:A"_flags),
+    row("SAL", "D1 /6"_op, "+Ev, 1"_operands, shift_forms<Shift::sal, Count::one>(), "w:OSZPC u:A"_flags),
+    row("SAL", "D2 /6"_op, "+Eb, CL"_operands, shift_forms<Shift::sal, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SAL", "D3 /6"_op, "+Ev, CL"_operands, shift_forms<Shift::sal, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SAR", "C0 /7 ib"_op, "+Eb, Ib"_operands, shift_forms<Shift::sar, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SAR", "C1 /7 ib"_op, "+Ev, Ib"_operands, shift_forms<Shift::sar, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SAR", "D0 /7"_op, "+Eb, 1"_operands, shift_forms<Shift::sar, Count::one>(), "w:OSZPC u:A"_flags),
+    row("SAR", "D1 /7"_op, "+Ev, 1"_operands, shift_forms<Shift::sar, Count::one>(), "w:OSZPC u:A"_flags),
+    row("SAR", "D2 /7"_op, "+Eb, CL"_operands, shift_forms<Shift::sar, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SAR", "D3 /7"_op, "+Ev, CL"_operands, shift_forms<Shift::sar, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SHLD", "0F A4 /r ib"_op, "+Ev, Gv, Ib"_operands,
+        double_forms<Side::left, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SHLD", "0F A5 /r"_op, "+Ev, Gv, CL"_operands,
+        double_forms<Side::left, Count::cl>(), "w:SZPC u:OA"_flags),
+    row("SHRD", "0F AC /r ib"_op, "+Ev, Gv, Ib"_operands,
+        double_forms<Side::right, Count::imm>(), "w:SZPC u:OA"_flags),
+    row("SHRD", "0F AD /r"_op, "+Ev, Gv, CL"_operands,
+        double_forms<Side::right, Count::cl>(), "w:SZPC u:OA"_flags),
+    {"SHLX", "VEX.LZ.66.0F38.WIG F7 /r"_op, "=Gy, Ey, By"_operands, flagless_forms<Flagless::shl>(),
+     Feature::bmi2},
+    {"SARX", "VEX.LZ.F3.0F38.WIG F7 /r"_op, "=Gy, Ey, By"_operands, flagless_forms<Flagless::sar>(),
+     Feature::bmi2},
+    {"SHRX", "VEX.LZ.F2.0F38.WIG F7 /r"_op, "=Gy, Ey, By"_operands, flagless_forms<Flagless::shr>(),
+     Feature::bmi2},
+    {"RORX", "VEX.LZ.F2.0F3A.WIG F0 /r ib"_op, "=Gy, Ey, Ib"_operands, flagless_forms<Flagless::ror>(),
+     Feature::bmi2},
     // clang-format on
 };
 

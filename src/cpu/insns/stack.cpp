@@ -11,14 +11,18 @@ constexpr unsigned ss = static_cast<unsigned>(Seg::ss), rsp = 4, rbp = 5;
 template <class T> Outcome push_value(Cpu& cpu, T v) {
     return push(cpu, v) ? Outcome::next : cpu.failed();
 }
-template <class T> Outcome push_opcode_reg(Cpu& cpu, const Insn& in) { return push_value(cpu, cpu.reg<T>(in.reg)); }
+template <class T> Outcome push_opcode_reg(Cpu& cpu, const Insn& in) {
+    return push_value(cpu, cpu.reg<T>(in.reg));
+}
 template <class T> Outcome push_rm(Cpu& cpu, const Insn& in) { return push_value(cpu, cpu.reg<T>(in.rm)); }
 template <class T> Outcome push_mem(Cpu& cpu, const Insn& in) {
     T v;
     if (!cpu.load(in, v)) [[unlikely]] return cpu.failed();
     return push_value(cpu, v);
 }
-template <class T> Outcome push_imm(Cpu& cpu, const Insn& in) { return push_value(cpu, static_cast<T>(in.imm)); }
+template <class T> Outcome push_imm(Cpu& cpu, const Insn& in) {
+    return push_value(cpu, static_cast<T>(in.imm));
+}
 
 template <class T> Outcome pop_opcode_reg(Cpu& cpu, const Insn& in) {
     T v;
@@ -76,7 +80,8 @@ template <class T> Outcome pusha(Cpu& cpu, const Insn&) {
     cpu.set_sp(sp - 8 * sizeof(T));
     return Outcome::next;
 }
-// Registers are loaded one after the other; rSP moves last, so that the instruction can be repeated after a fault.
+// Registers are loaded one after the other; rSP moves last, so that the instruction can be repeated after a
+// fault.
 template <class T> Outcome popa(Cpu& cpu, const Insn&) {
     const u64 sp = cpu.gpr[rsp];
     for (unsigned i = 0; i < 8; ++i) {  // rDI first; the slot of rSP is skipped
@@ -113,13 +118,15 @@ template <class T> Outcome enter(Cpu& cpu, const Insn& in) {
             if (!stack_slot<T>(cpu, bp, Access::read, linear) || !cpu.load(ss, linear, v) || !push_next(v))
                 return cpu.failed();
         }
-        if (!push_next(static_cast<T>(cpu.stack_mask == 0xFFFF ? (cpu.gpr[rsp] & ~0xFFFFull) | (frame & 0xFFFF) : frame)))
+        if (!push_next(static_cast<T>(
+                cpu.stack_mask == 0xFFFF ? (cpu.gpr[rsp] & ~0xFFFFull) | (frame & 0xFFFF) : frame)))
             return cpu.failed();
     }
     sp -= size;
     // SDM "ENTER": faults when a write at the final stack pointer would.
     u64 linear;
-    if (!stack_slot<T>(cpu, sp, Access::write, linear) || !cpu.probe_write(ss, linear, sizeof(T))) return cpu.failed();
+    if (!stack_slot<T>(cpu, sp, Access::write, linear) || !cpu.probe_write(ss, linear, sizeof(T)))
+        return cpu.failed();
     if (cpu.stack_mask == 0xFFFF) cpu.set_reg<u16>(rbp, static_cast<u16>(frame));
     else cpu.set_reg<T>(rbp, static_cast<T>(frame));
     cpu.set_sp(sp);
@@ -130,7 +137,8 @@ template <class T> Outcome leave(Cpu& cpu, const Insn&) {
     const u64 bp = cpu.gpr[rbp];
     u64 linear;
     T v;
-    if (!stack_slot<T>(cpu, bp, Access::read, linear) || !cpu.load(ss, linear, v)) [[unlikely]] return cpu.failed();
+    if (!stack_slot<T>(cpu, bp, Access::read, linear) || !cpu.load(ss, linear, v)) [[unlikely]]
+        return cpu.failed();
     cpu.set_sp(bp + sizeof(T));
     cpu.set_reg<T>(rbp, v);
     return Outcome::next;
@@ -145,7 +153,8 @@ bool virtual_8086_extensions(const Cpu& cpu) { return cpu.cr4 & cr4_bits::vme; }
 template <class T> Outcome pushf(Cpu& cpu, const Insn&) {
     u64 image = cpu.read_rflags() & ~(vm | rf);
     if (cpu.v86() && cpu.iopl() < 3) {
-        // SDM "Interrupt and Exception Handling in Virtual-8086 Mode": with VME the program sees VIF as its IF.
+        // SDM "Interrupt and Exception Handling in Virtual-8086 Mode": with VME the program sees VIF as its
+        // IF.
         if (sizeof(T) != 2 || !virtual_8086_extensions(cpu)) return cpu.gp0();
         image = (image & ~if_) | iopl | (cpu.rflags & vif ? if_ : 0);
     }
@@ -189,18 +198,24 @@ template <class T> Outcome popf(Cpu& cpu, const Insn& in) {
 
 constexpr InsnRow rows[] = {
     // clang-format off
-    {"PUSH", "50+r"_op, "Zv"_operands, sizes<push_opcode_reg<u16>, push_opcode_reg<u32>, push_opcode_reg<u64>>(), Feature::base, traits::default64},
+    {"PUSH", "50+r"_op, "Zv"_operands, sizes<push_opcode_reg<u16>, push_opcode_reg<u32>,
+     push_opcode_reg<u64>>(), Feature::base, traits::default64},
     {"PUSH", "FF /6"_op, "Ev"_operands, push_ev, Feature::base, traits::default64},
     {"PUSH", "68 iz"_op, "Iz"_operands, push_immediate, Feature::base, traits::default64},
     {"PUSH", "6A ib"_op, "Ib"_operands, push_immediate, Feature::base, traits::default64},
-    {"POP", "58+r"_op, "=Zv"_operands, sizes<pop_opcode_reg<u16>, pop_opcode_reg<u32>, pop_opcode_reg<u64>>(), Feature::base, traits::default64},
+    {"POP", "58+r"_op, "=Zv"_operands, sizes<pop_opcode_reg<u16>, pop_opcode_reg<u32>,
+     pop_opcode_reg<u64>>(), Feature::base, traits::default64},
     {"POP", "8F /0"_op, "=Ev"_operands, pop_ev, Feature::base, traits::default64},
     {"PUSHA", "60"_op, ""_operands, sizes<pusha<u16>, pusha<u32>>(), Feature::base, traits::no64},
     {"POPA", "61"_op, ""_operands, sizes<popa<u16>, popa<u32>>(), Feature::base, traits::no64},
-    {"ENTER", "C8 iw ib"_op, "Iw, Ib"_operands, sizes<enter<u16>, enter<u32>, enter<u64>>(), Feature::base, traits::default64},
-    {"LEAVE", "C9"_op, ""_operands, sizes<leave<u16>, leave<u32>, leave<u64>>(), Feature::base, traits::default64},
-    {"PUSHF", "9C"_op, ""_operands, sizes<pushf<u16>, pushf<u32>, pushf<u64>>(), Feature::base, traits::default64, "r:OSZAPCDI"_flags},
-    {"POPF", "9D"_op, ""_operands, sizes<popf<u16>, popf<u32>, popf<u64>>(), Feature::base, traits::default64 | traits::ends_block, "w:OSZAPCDI"_flags},
+    {"ENTER", "C8 iw ib"_op, "Iw, Ib"_operands, sizes<enter<u16>, enter<u32>, enter<u64>>(), Feature::base,
+     traits::default64},
+    {"LEAVE", "C9"_op, ""_operands, sizes<leave<u16>, leave<u32>, leave<u64>>(), Feature::base,
+     traits::default64},
+    {"PUSHF", "9C"_op, ""_operands, sizes<pushf<u16>, pushf<u32>, pushf<u64>>(), Feature::base,
+     traits::default64, "r:OSZAPCDI"_flags},
+    {"POPF", "9D"_op, ""_operands, sizes<popf<u16>, popf<u32>, popf<u64>>(), Feature::base,
+     traits::default64 | traits::ends_block, "w:OSZAPCDI"_flags},
     // clang-format on
 };
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // String instructions: MOVS, CMPS, SCAS, LODS, STOS, INS, OUTS.
 //
-// REP runs in chunks: at most 64 bytes, and only elements that start in the pages of the first. A chunk is one tick
-// (Outcome::again) and can be followed by an interrupt; its length depends on registers alone, so that every engine
-// counts alike. A fault leaves the registers after the completed elements.
+// REP runs in chunks: at most 64 bytes, and only elements that start in the pages of the first. A chunk is
+// one tick (Outcome::again) and can be followed by an interrupt; its length depends on registers alone, so
+// that every engine counts alike. A fault leaves the registers after the completed elements.
 #include "cpu/insns/host_flags.h"
 #include "cpu/insns/operand_access.h"
 #include "cpu/insns/tables.h"
@@ -32,7 +32,9 @@ u64 starting_in_page(const Cpu& cpu, u64 linear, unsigned size) {
 }
 
 enum class Streams : u8 { source = 1, destination = 2, both = 3 };
-constexpr bool uses(Streams s, Streams which) { return static_cast<unsigned>(s) & static_cast<unsigned>(which); }
+constexpr bool uses(Streams s, Streams which) {
+    return static_cast<unsigned>(s) & static_cast<unsigned>(which);
+}
 
 u64 chunk_length(Cpu& cpu, const Insn& in, Streams streams, unsigned size) {
     u64 n = std::min<u64>(counter(cpu, in), chunk_bytes / size);
@@ -69,8 +71,8 @@ bool contiguous(Cpu& cpu, const Insn& in, Gpr r, u64 bytes) {
 /// One element: ok, ended (the condition of REPE/REPNE failed after it), or faulted (nothing happened).
 enum class Step : u8 { ok, ended, faulted };
 
-/// `element` does one element with its register updates; `bulk(n)` does n elements at once, with register updates of
-/// rSI and rDI, or nothing and returns false.
+/// `element` does one element with its register updates; `bulk(n)` does n elements at once, with register
+/// updates of rSI and rDI, or nothing and returns false.
 template <class Element, class Bulk>
 Outcome repeat(Cpu& cpu, const Insn& in, Streams streams, unsigned size, Element element, Bulk bulk) {
     if (in.rep() == Rep::none) return element() == Step::faulted ? cpu.failed() : Outcome::next;
@@ -95,8 +97,8 @@ Outcome repeat(Cpu& cpu, const Insn& in, Streams streams, unsigned size, Element
 }
 constexpr auto no_bulk = [](u64) { return false; };
 
-/// A repetition of MOVS or STOS clears bits 63:32 of its pointers with 32-bit addresses before anything else, as all
-/// do with the counter.
+/// A repetition of MOVS or STOS clears bits 63:32 of its pointers with 32-bit addresses before anything else,
+/// as all do with the counter.
 void cut_pointer(Cpu& cpu, const Insn& in, Gpr r) {
     if (in.rep() != Rep::none && in.asz() == 1) [[unlikely]] set_by_address_size(cpu, in, r, cpu.reg(r));
 }
@@ -177,8 +179,8 @@ template <class T> Outcome lods(Cpu& cpu, const Insn& in) {
 Step compared(const Cpu& cpu, const Insn& in) {
     return bool(cpu.flags & flag_image::zf) == (in.rep() == Rep::rep) ? Step::ok : Step::ended;
 }
-/// SDM "REP": a fault in the middle leaves the flags as they were before the instruction; so do chunks, that a fault
-/// in a later one finds them.
+/// SDM "REP": a fault in the middle leaves the flags as they were before the instruction; so do chunks, that
+/// a fault in a later one finds them.
 Outcome with_flags_at_end(Cpu& cpu, u16 before, Outcome outcome) {
     if (outcome != Outcome::next) cpu.flags = before;
     return outcome;
@@ -258,10 +260,11 @@ template <class T> Outcome ins(Cpu& cpu, const Insn& in) {
     if (!vmx_allows(cpu, in, access, decision, outcome)) return outcome;
     u64 linear;
     // Probed first: a port that is read has often changed by that.
-    if (!destination_linear(cpu, in, sizeof(T), Access::write, linear) || !cpu.probe_write(es, linear, sizeof(T)))
+    if (!destination_linear(cpu, in, sizeof(T), Access::write, linear) ||
+        !cpu.probe_write(es, linear, sizeof(T)))
         return cpu.failed();
-    const T v = static_cast<T>(decision.kind == Decision::Kind::done ? decision.value
-                                                                     : port_read(cpu, access.port, sizeof(T)));
+    const T v = static_cast<T>(
+        decision.kind == Decision::Kind::done ? decision.value : port_read(cpu, access.port, sizeof(T)));
     if (!cpu.store(es, linear, v)) return cpu.failed();
     advance(cpu, in, Gpr::rdi, 1, sizeof(T));
     cpu.charge(CostEvent::port_io);

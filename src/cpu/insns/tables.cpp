@@ -7,9 +7,10 @@
 namespace droste {
 
 std::vector<RowSpan> cpu_instruction_tables() {
-    return {arithmetic_rows(), logic_rows(),  shift_rows(), bit_rows(),     move_rows(),    stack_rows(),   string_rows(),
-            branch_rows(),     flag_rows(),   hint_rows(),  bcd_rows(),     sse_rows(),     avx_rows(),     mmx_rows(),
-            x87_rows(),        crypto_rows(), far_rows(),   segment_rows(), control_rows(), machine_rows(), xsave_rows()};
+    return {arithmetic_rows(), logic_rows(),   shift_rows(), bit_rows(),    move_rows(), stack_rows(),
+            string_rows(),     branch_rows(),  flag_rows(),  hint_rows(),   bcd_rows(),  sse_rows(),
+            avx_rows(),        mmx_rows(),     x87_rows(),   crypto_rows(), far_rows(),  segment_rows(),
+            control_rows(),    machine_rows(), xsave_rows()};
 }
 
 }  // namespace droste

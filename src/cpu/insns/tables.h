@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The instruction tables of this folder, one accessor a file. A new file needs one line here and one in tables.cpp.
+// The instruction tables of this folder, one accessor a file. A new file needs one line here and one in
+// tables.cpp.
 #pragma once
 #include "cpu/decode/row.h"
 
@@ -25,9 +26,12 @@ RowSpan x87_rows();
 RowSpan crypto_rows();       // AES PCLMUL SHA
 // system
 RowSpan far_rows();          // far JMP CALL RET IRET INT SYSCALL SYSRET SYSENTER SYSEXIT
-RowSpan segment_rows();      // MOV Sreg, PUSH/POP Sreg, LDS.., LGDT.. SGDT.., LLDT LTR STR SLDT, LAR LSL VERR VERW ARPL
-RowSpan control_rows();      // MOV CR/DR, CLTS LMSW SMSW, INVLPG INVPCID, INVD WBINVD, CLI STI, HLT, SWAPGS, FSGSBASE
-RowSpan machine_rows();      // CPUID RDTSC RDTSCP RDPMC RDMSR WRMSR, IN OUT, MONITOR MWAIT PAUSE, RDRAND RDSEED RDPID, CLFLUSH..
+RowSpan
+segment_rows();  // MOV Sreg, PUSH/POP Sreg, LDS.., LGDT.. SGDT.., LLDT LTR STR SLDT, LAR LSL VERR VERW ARPL
+RowSpan
+control_rows();  // MOV CR/DR, CLTS LMSW SMSW, INVLPG INVPCID, INVD WBINVD, CLI STI, HLT, SWAPGS, FSGSBASE
+RowSpan machine_rows();  // CPUID RDTSC RDTSCP RDPMC RDMSR WRMSR, IN OUT, MONITOR MWAIT PAUSE, RDRAND RDSEED
+                         // RDPID, CLFLUSH..
 RowSpan xsave_rows();        // FXSAVE FXRSTOR XSAVE* XRSTOR* XGETBV XSETBV, RDPKRU WRPKRU
 
 }  // namespace droste
