@@ -188,6 +188,9 @@ u64 event_rip;
 bool event_with_vector;
 
 void take_exception(int number, siginfo_t*, void* context) {
+    // The tested code may have set EFLAGS.AC, and handlers inherit it: no unaligned access before this.
+    asm volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq $~0x40000, (%%rsp)\n\tpopfq\n\t"
+                 "lea 128(%%rsp), %%rsp" ::: "cc", "memory");
     auto& u = *static_cast<ucontext_t*>(context);
     auto& g = u.uc_mcontext.gregs;
     if (!inside) {  // a bug of the test itself

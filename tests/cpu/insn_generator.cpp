@@ -341,7 +341,7 @@ void InsnGenerator::aim_vsib(Random& random, FuzzCase& out) const {
         out.state.vector.ymm_high[index][k] = quad();
     }
     if (random.chance(5))
-        out.state.vector.xmm[index][random.below(2)] ^= 0x01000000u << random.below(5);  // unmapped
+        out.state.vector.xmm[index][random.below(2)] ^= 0x01000000u << random.below(3);  // unmapped
 }
 
 /// Registers that an instruction uses without naming them in ModRM.
