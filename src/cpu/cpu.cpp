@@ -225,7 +225,9 @@ void CpuState::visit(Archive& a) {
     }
     for (u64* v : {&cr0, &cr2, &cr3, &cr4, &efer, &xcr0, &xss, &dr6, &dr7, &star, &lstar, &cstar, &fmask,
                    &kernel_gs_base, &tsc_aux, &sysenter_cs, &sysenter_esp, &sysenter_eip, &pat, &debugctl, &spec_ctrl,
-                   &misc_enable, &tsc_adjust, &feature_control, &perf_global_ctrl, &bndcfgs, &s_cet, &ssp, &ssp_table,
+                   &misc_enable, &tsc_adjust, &feature_control, &perf_global_ctrl, &bndcfgs, &cet.u_cet, &cet.s_cet, &cet.ssp, &cet.ssp_table,
+                   &uintr.rr, &uintr.handler, &uintr.stack_adjust, &uintr.misc, &uintr.pd, &uintr.tt, &fred.config,
+                   &fred.stack_levels, &amx.xfd, &amx.xfd_err,
                    &tsc_offset_host, &pending_debug, &monitor_address})
         a.field("register", *v);
     a.field("pdpte", pdpte);
@@ -248,6 +250,14 @@ void CpuState::visit(Archive& a) {
     a.field("vectoring_active", vectoring.active);
     a.field("fx", fx);
     a.field("vec", vec);
+    a.field("opmask", opmask);
+    a.field("pl_ssp", cet.pl_ssp);
+    a.field("uif", uintr.uif);
+    a.field("fred_rsp", fred.rsp);
+    a.field("fred_ssp", fred.ssp);
+    a.field("umwait_control", umwait_control);
+    a.field("tile_config", amx.config);
+    a.field("tile", amx.tile);
 }
 
 void Cpu::visit_all(Archive& a) {

@@ -125,6 +125,13 @@ CpuidResult brand(const CpuModel& m, u32 part_number) {
     return r;
 }
 
+/// CPUID.7.0:EAX tells the highest sub-leaf of leaf 7.
+bool has_subleaf_1(const CpuModel& m) {
+    for (const FeatureRow& f : feature_rows())
+        if (f.leaf == 7 && f.subleaf == 1 && m.features.has(f.feature)) return true;
+    return false;
+}
+
 CpuidResult basic(const CpuModel& m, const CpuidContext& c, u32 leaf, u32 subleaf) {
     CpuidResult r;
     switch (leaf) {
@@ -135,8 +142,9 @@ CpuidResult basic(const CpuModel& m, const CpuidContext& c, u32 leaf, u32 sublea
     case 4: return cache_parameters(subleaf);
     case 5: return monitor_leaf(m);
     case 7:
-        if (subleaf != 0) return {};
-        add_features(m, 7, 0, r);
+        add_features(m, 7, subleaf, r);
+        if (subleaf != 0) return r;
+        r.eax = has_subleaf_1(m) ? 1 : 0;
         set_bit(r.ecx, 4, m.features.has(Feature::pku) && (c.cr4 & cr4_bits::pke));
         return r;
     case 0xB: case 0x1F: return topology(c, subleaf);
@@ -153,7 +161,10 @@ CpuidResult extended(const CpuModel& m, const CpuidContext& c, u32 leaf) {
     case 0x80000000: return {max_extended_leaf, 0, 0, 0};
     case 0x80000002: case 0x80000003: case 0x80000004: return brand(m, leaf - 0x80000002);
     case 0x80000006: return {0, 0, 1024u << 16 | 6u << 12 | line, 0};
-    case 0x80000008: return {m.maxphyaddr | u32{m.linear_bits} << 8, 0, 0, 0};
+    case 0x80000008:
+        add_features(m, leaf, 0, r);
+        r.eax = m.maxphyaddr | u32{m.linear_bits} << 8;
+        return r;
     case 0x80000001:
         add_features(m, leaf, 0, r);
         if (c.misc_enable & misc_enable_bits::xd_disable) set_bit(r.edx, 20, false);

@@ -19,17 +19,23 @@ enum class Feature : u16 {
     tsc_deadline, aes, xsave, avx, f16c, rdrand, hypervisor,
     // CPUID.7.0:EBX
     fsgsbase, tsc_adjust, bmi1, avx2, fdp_excptn_only, smep, bmi2, erms, invpcid, fcs_fds_deprecated, rdseed, adx, smap, clflushopt,
-    clwb, sha,
+    clwb, mpx, avx512f, avx512dq, avx512ifma, intel_pt, avx512cd, sha, avx512bw, avx512vl,
     // CPUID.7.0:ECX
-    umip, pku, la57, rdpid,
+    avx512vbmi, umip, pku, waitpkg, avx512vbmi2, cet_ss, gfni, vaes, vpclmulqdq, avx512vnni, avx512bitalg,
+    avx512vpopcntdq, la57, rdpid, bus_lock_detect, cldemote, movdiri, movdir64b, pks,
     // CPUID.7.0:EDX
-    fsrm, md_clear, serialize, ibrs_ibpb, stibp, l1d_flush, arch_capabilities, ssbd,
+    fsrm, uintr, avx512vp2intersect, md_clear, serialize, pconfig, arch_lbr, cet_ibt, amx_bf16, avx512fp16, amx_tile,
+    amx_int8, ibrs_ibpb, stibp, l1d_flush, arch_capabilities, core_capabilities, ssbd,
+    // CPUID.7.1:EAX and EDX
+    avx_vnni, avx512bf16, lass, fzrm, fsrs, fsrc, fred, lkgs, wrmsrns, amx_fp16, avx_ifma, lam, msrlist, cet_sss,
     // CPUID.D.1:EAX
-    xsaveopt, xsavec, xgetbv_ecx1, xsaves,
+    xsaveopt, xsavec, xgetbv_ecx1, xsaves, xfd,
     // CPUID.80000001
     lahf_lm, lzcnt, prefetchw, syscall, nx, page1gb, rdtscp, lm,
     // CPUID.80000007:EDX, CPUID.6:EAX
     invariant_tsc, arat,
+    // CPUID.80000008:EBX
+    wbnoinvd,
     count
 };
 inline constexpr std::size_t feature_count = static_cast<std::size_t>(Feature::count);

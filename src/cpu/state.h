@@ -55,7 +55,8 @@ namespace cr4_bits {
 inline constexpr u64 vme = 1, pvi = 2, tsd = 4, de = 8, pse = 0x10, pae = 0x20, mce = 0x40, pge = 0x80, pce = 0x100,
                      osfxsr = 0x200, osxmmexcpt = 0x400, umip = 0x800, la57 = 0x1000, vmxe = 0x2000, smxe = 0x4000,
                      fsgsbase = 0x10000, pcide = 0x20000, osxsave = 0x40000, smep = 0x100000, smap = 0x200000,
-                     pke = 0x400000, cet = 0x800000, pks = 0x1000000;
+                     pke = 0x400000, cet = 0x800000, pks = 0x1000000, uintr = 0x2000000, lass = 0x8000000,
+                     lam_sup = 0x10000000, fred = 1ull << 32;
 }
 namespace efer_bits {
 inline constexpr u64 sce = 1, lme = 0x100, lma = 0x400, nxe = 0x800;
@@ -106,6 +107,34 @@ struct MachineMsrs {
     u64 bios_sign_id{};
 };
 
+/// Shadow stacks and indirect-branch tracking (SDM "Control-flow Enforcement Technology (CET)").
+struct CetState {
+    u64 u_cet{}, s_cet{};
+    u64 ssp{};
+    std::array<u64, 4> pl_ssp{};  ///< IA32_PL0_SSP..IA32_PL3_SSP; FRED uses the first for its level 0
+    u64 ssp_table{};              ///< IA32_INTERRUPT_SSP_TABLE_ADDR
+};
+
+/// User interrupts (SDM "User Interrupts").
+struct UintrState {
+    bool uif{};
+    u64 rr{}, handler{}, stack_adjust{}, misc{}, pd{}, tt{};  ///< misc: UITTSZ 31:0, UINV 39:32
+};
+
+/// FRED's MSRs (Intel "Flexible Return and Event Delivery (FRED) Specification").
+struct FredState {
+    u64 config{}, stack_levels{};
+    std::array<u64, 4> rsp{};  ///< IA32_FRED_RSP0..3
+    std::array<u64, 4> ssp{};  ///< IA32_FRED_SSP1..3 in [1]..[3]; level 0 is IA32_PL0_SSP
+};
+
+/// AMX: tile configuration and data.
+struct AmxState {
+    alignas(64) std::array<u8, 64> config{};                  ///< as STTILECFG stores it
+    alignas(64) std::array<std::array<u8, 1024>, 8> tile{};
+    u64 xfd{}, xfd_err{};
+};
+
 struct CpuState {
     // hot
     std::array<u64, 18> gpr{};         ///< 16 registers, slot_zero, slot_rip
@@ -128,7 +157,7 @@ struct CpuState {
     u64 star{}, lstar{}, cstar{}, fmask{}, kernel_gs_base{}, tsc_aux{};
     u64 sysenter_cs{}, sysenter_esp{}, sysenter_eip{};
     u64 pat{0x0007040600070406}, debugctl{}, spec_ctrl{}, misc_enable{}, tsc_adjust{}, feature_control{};
-    u64 perf_global_ctrl{}, bndcfgs{}, s_cet{}, ssp{}, ssp_table{};
+    u64 perf_global_ctrl{}, bndcfgs{};
     u64 tsc_offset_host{};             ///< IA32_TSC = Time + this, before VMX offsetting
     Vectoring vectoring{};
     /// Blocking, in the layout of the VMCS interruptibility state: 1 STI, 2 MOV SS, 8 NMI.
@@ -141,7 +170,13 @@ struct CpuState {
     MachineMsrs machine_msrs{};
     FxArea fx{};
     std::array<Vec, 32> vec{};         ///< XMM/YMM/ZMM 0..31
+    alignas(64) std::array<u64, 8> opmask{};  ///< k0..k7
     u64 xinuse_hint{};
+    CetState cet{};
+    UintrState uintr{};
+    FredState fred{};
+    u32 umwait_control{};              ///< IA32_UMWAIT_CONTROL
+    AmxState amx{};
     void visit(Archive& archive);
 };
 static_assert(offsetof(CpuState, gpr) == 0);
