@@ -20,8 +20,9 @@ constexpr Generation generations[] = {
     {"sandy-bridge", VmxSince::sandy_bridge, 5}, {"ivy-bridge", VmxSince::ivy_bridge, 5},
     {"haswell", VmxSince::haswell, 5},           {"broadwell", VmxSince::broadwell, 5},
     {"skylake-sp", VmxSince::skylake, 7},        {"icelake-sp", VmxSince::icelake, 5},
+    {"sapphire-rapids", VmxSince::sapphire_rapids, 5},
 };
-constexpr Generation newest{"", VmxSince::icelake, 5};
+constexpr Generation newest{"", VmxSince::newest, 5};
 
 /// A capability that is of no use, or not legal, without another one.
 struct Dependency {
@@ -68,6 +69,17 @@ void remove(VmxCapabilities& c, Capability what) {
     c.supported[static_cast<unsigned>(what.word)] &= ~what.mask();
 }
 
+/// A word of controls that one control of another word brings into force: neither is of use alone.
+struct Activation {
+    Capability by;
+    VmxWord word;
+};
+constexpr Activation activations[] = {
+    {"activate_secondary_controls"_vmx, VmxWord::secondary},
+    {"activate_tertiary_controls"_vmx, VmxWord::tertiary},
+    {"activate_secondary_exit_controls"_vmx, VmxWord::secondary_exit},
+};
+
 void remove_dependents(VmxCapabilities& c) {
     for (bool changed = true; changed;) {
         changed = false;
@@ -80,9 +92,11 @@ void remove_dependents(VmxCapabilities& c) {
         // SDM "VPID and EPT Capabilities": the low half reads 0 without EPT, the high half without VPID.
         if (!c.has("enable_ept"_vmx)) ept_vpid &= ~0xFFFFFFFFull;
         if (!c.has("enable_vpid"_vmx)) ept_vpid &= 0xFFFFFFFFull;
-        if (!c.has("activate_secondary_controls"_vmx) &&
-            c.supported[static_cast<unsigned>(VmxWord::secondary)] != 0) {
-            c.supported[static_cast<unsigned>(VmxWord::secondary)] = 0;
+        for (const Activation& a : activations) {
+            u64& word = c.supported[static_cast<unsigned>(a.word)];
+            if (c.has(a.by) == (word != 0)) continue;
+            remove(c, a.by);
+            word = 0;
             changed = true;
         }
     }
@@ -98,9 +112,9 @@ u32 VmxCapabilities::must_be_one(VmxWord control, bool exact) const {
     return must;
 }
 
-u32 VmxCapabilities::may_be_one(VmxWord control) const {
+u64 VmxCapabilities::may_be_one(VmxWord control) const {
     const auto w = static_cast<unsigned>(control);
-    return static_cast<u32>(supported[w]) | default1_bits[w];
+    return supported[w] | default1_bits[w];
 }
 
 Result<VmxCapabilities> make_vmx_capabilities(const CpuModel& model,
@@ -141,13 +155,15 @@ bool capability_msr_exists(const VmxCapabilities& c, u32 index) {
     case 0x48C: return c.has("enable_ept"_vmx) || c.has("enable_vpid"_vmx);
     case 0x48D: case 0x48E: case 0x48F: case 0x490: return c.has("true_control_msrs"_vmx);
     case 0x491: return c.has("enable_vm_functions"_vmx);
+    case 0x492: return c.has("activate_tertiary_controls"_vmx);
+    case 0x493: return c.has("activate_secondary_exit_controls"_vmx);
     default: return true;
     }
 }
 
 u64 capability_msr(const VmxCapabilities& c, u32 index) {
     const auto pair = [&](VmxWord w, bool exact) {
-        return u64{c.may_be_one(w)} << 32 | c.must_be_one(w, exact);
+        return c.may_be_one(w) << 32 | c.must_be_one(w, exact);
     };
     switch (index) {
     case 0x480:  // IA32_VMX_BASIC: write-back VMCS
@@ -177,6 +193,9 @@ u64 capability_msr(const VmxCapabilities& c, u32 index) {
     case 0x48F: return pair(VmxWord::exit, true);
     case 0x490: return pair(VmxWord::entry, true);
     case 0x491: return c.supported[static_cast<unsigned>(VmxWord::vmfunc)];
+    // 64 allowed-1 bits each; no bit must be 1
+    case 0x492: return c.may_be_one(VmxWord::tertiary);
+    case 0x493: return c.may_be_one(VmxWord::secondary_exit);
     default: return 0;
     }
 }

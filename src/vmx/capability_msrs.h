@@ -29,9 +29,9 @@ struct VmxCapabilities {
     /// left out.
     u32 must_be_one(VmxWord control, bool exact = true) const;
     /// Allowed-1 settings: bits that may be 1.
-    u32 may_be_one(VmxWord control) const;
+    u64 may_be_one(VmxWord control) const;
     bool valid_control(VmxWord control, u64 value) const {
-        return (must_be_one(control) & ~value) == 0 && (value & ~u64{may_be_one(control)}) == 0;
+        return (must_be_one(control) & ~value) == 0 && (value & ~may_be_one(control)) == 0;
     }
     /// An address in VMX structures lies within the physical-address width.
     bool within_width(u64 address) const { return (address >> maxphyaddr) == 0; }
@@ -44,10 +44,10 @@ Result<VmxCapabilities> make_vmx_capabilities(const CpuModel& model,
                                               const std::vector<std::string>& changes = {});
 
 inline constexpr u32 first_capability_msr = 0x480;
-inline constexpr u32 last_capability_msr = 0x491;
+inline constexpr u32 last_capability_msr = 0x493;
 /// The MSR is there: it reports something that the processor has.
 bool capability_msr_exists(const VmxCapabilities& capabilities, u32 index);
-/// Value of capability MSR 0x480..0x491.
+/// Value of capability MSR 0x480..0x493.
 u64 capability_msr(const VmxCapabilities& capabilities, u32 index);
 
 }  // namespace droste

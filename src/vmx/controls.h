@@ -12,11 +12,11 @@ namespace droste {
 
 /// The words that hold control and capability bits.
 enum class VmxWord : u8 {
-    pin, primary, secondary, exit, entry,  // controls: allowed-0 and allowed-1 settings
-    ept_vpid, misc, basic, vmfunc,         // capabilities without a control
+    pin, primary, secondary, tertiary, exit, secondary_exit, entry,  // controls
+    ept_vpid, misc, basic, vmfunc,                                   // capabilities without a control
     count
 };
-inline constexpr unsigned vmx_control_words = 5;
+inline constexpr unsigned vmx_control_words = 7;
 inline constexpr unsigned vmx_words = static_cast<unsigned>(VmxWord::count);
 
 /// When real processors got it: a CPU model of that generation or later enumerates it.
@@ -28,7 +28,10 @@ enum class VmxSince : u8 {
     haswell,
     broadwell,
     skylake,
-    icelake
+    icelake,
+    sapphire_rapids,
+    newest,         ///< later than the models by name: `max` alone has it
+    unimplemented,  ///< not offered by any model; the row says in a comment who has it
 };
 
 /// How a control closes a gate of the CPU in non-root operation.
@@ -47,8 +50,8 @@ struct CapabilityRow {
 
 /// Bits that read as 1 in the allowed-0 half of the plain capability MSRs. SDM "Reserved Controls and Default
 /// Settings".
-inline constexpr std::array<u32, vmx_control_words> default1_bits = {0x16, 0x0401E172, 0, 0x00036DFF,
-                                                                     0x000011FF};
+inline constexpr std::array<u32, vmx_control_words> default1_bits = {
+    0x16, 0x0401E172, 0, 0, 0x00036DFF, 0, 0x000011FF};
 
 // clang-format off
 inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
@@ -68,6 +71,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::primary, 12, "rdtsc_exiting", {}, GateRule::closed_when_set, Gate::rdtsc},
     {VmxWord::primary, 15, "cr3_load_exiting", {}, GateRule::closed_when_set, Gate::cr3_load, true},
     {VmxWord::primary, 16, "cr3_store_exiting", {}, GateRule::closed_when_set, Gate::cr3_store, true},
+    {VmxWord::primary, 17, "activate_tertiary_controls", VmxSince::sapphire_rapids},
     {VmxWord::primary, 19, "cr8_load_exiting", {}, GateRule::closed_when_set, Gate::cr8_load},
     {VmxWord::primary, 20, "cr8_store_exiting", {}, GateRule::closed_when_set, Gate::cr8_store},
     {VmxWord::primary, 21, "use_tpr_shadow"},
@@ -99,11 +103,34 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::secondary, 13, "enable_vm_functions", VmxSince::haswell,
      GateRule::closed_when_clear, Gate::vmfunc_disabled},
     {VmxWord::secondary, 14, "vmcs_shadowing", VmxSince::haswell},
+    {VmxWord::secondary, 15, "enable_encls_exiting", VmxSince::unimplemented},  // skylake, with SGX
     {VmxWord::secondary, 16, "rdseed_exiting", VmxSince::broadwell, GateRule::closed_when_set, Gate::rdseed},
     {VmxWord::secondary, 17, "enable_pml", VmxSince::broadwell},
+    {VmxWord::secondary, 18, "ept_violation_ve", VmxSince::unimplemented},  // broadwell
+    {VmxWord::secondary, 19, "conceal_vmx_from_pt", VmxSince::unimplemented},  // skylake
     {VmxWord::secondary, 20, "enable_xsaves_xrstors", VmxSince::skylake,
      GateRule::closed_when_clear, Gate::xsaves_disabled},
+    {VmxWord::secondary, 21, "pasid_translation", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::secondary, 22, "mode_based_execute_control_for_ept", VmxSince::unimplemented},  // skylake
+    {VmxWord::secondary, 23, "sub_page_write_permissions_for_ept", VmxSince::unimplemented},  // icelake
+    {VmxWord::secondary, 24, "intel_pt_uses_guest_physical_addresses", VmxSince::unimplemented},  // icelake
     {VmxWord::secondary, 25, "use_tsc_scaling", VmxSince::skylake},
+    {VmxWord::secondary, 26, "enable_user_wait_and_pause", VmxSince::unimplemented,  // sapphire_rapids
+     GateRule::closed_when_clear, Gate::wait_pause_disabled},
+    {VmxWord::secondary, 27, "enable_pconfig", VmxSince::unimplemented,                       // icelake
+     GateRule::closed_when_clear, Gate::pconfig_disabled},
+    {VmxWord::secondary, 28, "enable_enclv_exiting", VmxSince::unimplemented},  // icelake, with SGX
+    {VmxWord::secondary, 30, "vmm_bus_lock_detection", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::secondary, 31, "instruction_timeout", VmxSince::unimplemented},  // sapphire_rapids
+    // tertiary
+    {VmxWord::tertiary, 0, "loadiwkey_exiting", VmxSince::unimplemented},  // newest, with Key Locker
+    {VmxWord::tertiary, 1, "enable_hlat", VmxSince::unimplemented},  // newest
+    {VmxWord::tertiary, 2, "ept_paging_write_control", VmxSince::unimplemented},  // newest
+    {VmxWord::tertiary, 3, "guest_paging_verification", VmxSince::unimplemented},  // newest
+    {VmxWord::tertiary, 4, "ipi_virtualization", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::tertiary, 6, "enable_msr_list_instructions", VmxSince::unimplemented},  // newest
+    {VmxWord::tertiary, 7, "virtualize_ia32_spec_ctrl", VmxSince::unimplemented},  // newest
+    {VmxWord::tertiary, 8, "apic_timer_virtualization", VmxSince::unimplemented},  // newest
     // SDM "VM-Exit Controls"
     {VmxWord::exit, 2, "save_debug_controls", {}, {}, {}, true},
     {VmxWord::exit, 9, "host_address_space_size"},
@@ -114,15 +141,41 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::exit, 20, "save_ia32_efer"},
     {VmxWord::exit, 21, "exit_load_ia32_efer"},
     {VmxWord::exit, 22, "save_vmx_preemption_timer_value"},
+    {VmxWord::exit, 23, "clear_ia32_bndcfgs", VmxSince::unimplemented},  // skylake
+    {VmxWord::exit, 24, "exit_conceal_vmx_from_pt", VmxSince::unimplemented},  // skylake
+    {VmxWord::exit, 25, "clear_ia32_rtit_ctl", VmxSince::unimplemented},  // icelake
+    {VmxWord::exit, 26, "clear_ia32_lbr_ctl", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::exit, 27, "clear_uinv", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::exit, 28, "exit_load_cet_state", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::exit, 29, "exit_load_pkrs", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::exit, 30, "save_ia32_perf_global_ctl", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::exit, 31, "activate_secondary_exit_controls", VmxSince::sapphire_rapids},
+    // secondary VM-exit controls
+    {VmxWord::secondary_exit, 0, "save_ia32_fred", VmxSince::unimplemented},  // newest
+    {VmxWord::secondary_exit, 1, "exit_load_ia32_fred", VmxSince::unimplemented},  // newest
+    {VmxWord::secondary_exit, 2, "exit_load_ia32_spec_ctrl", VmxSince::unimplemented},  // newest
+    {VmxWord::secondary_exit, 3, "prematurely_busy_shadow_stack", VmxSince::unimplemented},  // newest
     // SDM "VM-Entry Controls"
     {VmxWord::entry, 2, "load_debug_controls", {}, {}, {}, true},
     {VmxWord::entry, 9, "ia32e_mode_guest"},
+    {VmxWord::entry, 10, "entry_to_smm", VmxSince::unimplemented},  // nehalem
+    {VmxWord::entry, 11, "deactivate_dual_monitor_treatment", VmxSince::unimplemented},  // nehalem
     {VmxWord::entry, 13, "entry_load_ia32_perf_global_ctrl"},
     {VmxWord::entry, 14, "entry_load_ia32_pat"},
     {VmxWord::entry, 15, "entry_load_ia32_efer"},
+    {VmxWord::entry, 16, "load_ia32_bndcfgs", VmxSince::unimplemented},  // skylake
+    {VmxWord::entry, 17, "entry_conceal_vmx_from_pt", VmxSince::unimplemented},  // skylake
+    {VmxWord::entry, 18, "load_ia32_rtit_ctl", VmxSince::unimplemented},  // icelake
+    {VmxWord::entry, 19, "load_uinv", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::entry, 20, "entry_load_cet_state", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::entry, 21, "load_guest_ia32_lbr_ctl", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::entry, 22, "entry_load_pkrs", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::entry, 23, "entry_load_ia32_fred", VmxSince::unimplemented},  // newest
+    {VmxWord::entry, 24, "entry_load_ia32_spec_ctrl", VmxSince::unimplemented},  // newest
     // SDM "VPID and EPT Capabilities"
     {VmxWord::ept_vpid, 0, "ept_execute_only"},
     {VmxWord::ept_vpid, 6, "ept_walk_length_4"},
+    {VmxWord::ept_vpid, 7, "ept_walk_length_5", VmxSince::unimplemented},  // icelake
     {VmxWord::ept_vpid, 8, "ept_uncacheable"},
     {VmxWord::ept_vpid, 14, "ept_write_back"},
     {VmxWord::ept_vpid, 16, "ept_2m_pages"},
@@ -130,6 +183,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::ept_vpid, 20, "invept"},
     {VmxWord::ept_vpid, 21, "ept_accessed_and_dirty_flags", VmxSince::haswell},
     {VmxWord::ept_vpid, 22, "ept_violation_advanced_information", VmxSince::skylake},
+    {VmxWord::ept_vpid, 23, "ept_supervisor_shadow_stack", VmxSince::unimplemented},  // sapphire_rapids
     {VmxWord::ept_vpid, 25, "invept_single_context"},
     {VmxWord::ept_vpid, 26, "invept_all_contexts"},
     {VmxWord::ept_vpid, 32, "invvpid"},
@@ -142,12 +196,17 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::misc, 6, "activity_state_hlt"},
     {VmxWord::misc, 7, "activity_state_shutdown"},
     {VmxWord::misc, 8, "activity_state_wait_for_sipi"},
+    {VmxWord::misc, 14, "intel_pt_in_vmx", VmxSince::unimplemented},  // skylake
+    {VmxWord::misc, 15, "rdmsr_smbase_in_smm", VmxSince::unimplemented},  // nehalem
+    {VmxWord::misc, 28, "smm_monitor_ctl_bit_2", VmxSince::unimplemented},  // nehalem
     {VmxWord::misc, 29, "vmwrite_any_field", VmxSince::haswell},
     {VmxWord::misc, 30, "injection_with_zero_length", VmxSince::skylake},
     // SDM "Basic VMX Information"
+    {VmxWord::basic, 49, "dual_monitor_treatment", VmxSince::unimplemented},  // nehalem
     {VmxWord::basic, 54, "ins_outs_information"},
     {VmxWord::basic, 55, "true_control_msrs"},
     {VmxWord::basic, 56, "injection_with_any_error_code", VmxSince::icelake},
+    {VmxWord::basic, 58, "nested_exceptions", VmxSince::unimplemented},  // newest, with FRED
     // SDM "VM Functions"
     {VmxWord::vmfunc, 0, "eptp_switching", VmxSince::haswell},
 });

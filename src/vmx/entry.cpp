@@ -13,7 +13,11 @@ void Vmx::read_controls() {
     controls_[VmxWord::primary] = get("primary_processor_based_controls"_f);
     controls_[VmxWord::secondary] =
         controls_.has("activate_secondary_controls"_vmx) ? get("secondary_processor_based_controls"_f) : 0;
+    controls_[VmxWord::tertiary] =
+        controls_.has("activate_tertiary_controls"_vmx) ? get("tertiary_processor_based_controls"_f) : 0;
     controls_[VmxWord::exit] = get("exit_controls"_f);
+    controls_[VmxWord::secondary_exit] =
+        controls_.has("activate_secondary_exit_controls"_vmx) ? get("secondary_exit_controls"_f) : 0;
     controls_[VmxWord::entry] = get("entry_controls"_f);
 }
 
@@ -112,8 +116,6 @@ void Vmx::close_gates() {
         g.close(Gate::invpcid_exits,
                 controls_.has("enable_invpcid"_vmx) && controls_.has("invlpg_exiting"_vmx));
         g.close(Gate::xsave_bitmap, controls_.has("enable_xsaves_xrstors"_vmx));
-        g.close(Gate::wait_pause_disabled);
-        g.close(Gate::pconfig_disabled);
         g.close(Gate::iret_nmi_unblocking,
                 controls_.has("nmi_exiting"_vmx) && !controls_.has("virtual_nmis"_vmx));
         gates_of_ = controls_;

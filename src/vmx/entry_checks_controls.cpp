@@ -34,6 +34,7 @@ bool msr_area(X x, Field count, Field address) {
 bool pin_reserved(X x) { return x.caps.valid_control(VmxWord::pin, x.c[VmxWord::pin]); }
 bool primary_reserved(X x) { return x.caps.valid_control(VmxWord::primary, x.c[VmxWord::primary]); }
 bool secondary_reserved(X x) { return x.caps.valid_control(VmxWord::secondary, x.c[VmxWord::secondary]); }
+bool tertiary_reserved(X x) { return x.caps.valid_control(VmxWord::tertiary, x.c[VmxWord::tertiary]); }
 bool cr3_target_count(X x) { return x.v["cr3_target_count"_f] <= x.caps.cr3_targets; }
 bool io_bitmap_addresses(X x) {
     return implies(x.c.has("use_io_bitmaps"_vmx), structure_address(x, x.v["io_bitmap_a_address"_f], 12) &&
@@ -111,6 +112,9 @@ bool tsc_multiplier(X x) { return implies(x.c.has("use_tsc_scaling"_vmx), x.v["t
 // VM-exit control fields
 
 bool exit_reserved(X x) { return x.caps.valid_control(VmxWord::exit, x.c[VmxWord::exit]); }
+bool secondary_exit_reserved(X x) {
+    return x.caps.valid_control(VmxWord::secondary_exit, x.c[VmxWord::secondary_exit]);
+}
 bool save_timer_needs_timer(X x) {
     return implies(x.c.has("save_vmx_preemption_timer_value"_vmx),
                    x.c.has("activate_vmx_preemption_timer"_vmx));
@@ -161,6 +165,7 @@ constexpr EntryCheck rows[] = {
     {"pin-based controls: reserved bits", Stage::controls, pin_reserved},
     {"primary processor-based controls: reserved bits", Stage::controls, primary_reserved},
     {"secondary processor-based controls: reserved bits", Stage::controls, secondary_reserved},
+    {"tertiary processor-based controls: reserved bits", Stage::controls, tertiary_reserved},
     {"CR3-target count is not above the number of targets", Stage::controls, cr3_target_count},
     {"I/O-bitmap addresses are aligned and within the physical-address width", Stage::controls,
      io_bitmap_addresses},
@@ -190,6 +195,7 @@ constexpr EntryCheck rows[] = {
      shadowing_bitmaps},
     {"TSC multiplier is not 0", Stage::controls, tsc_multiplier},
     {"VM-exit controls: reserved bits", Stage::controls, exit_reserved},
+    {"secondary VM-exit controls: reserved bits", Stage::controls, secondary_exit_reserved},
     {"saving the VMX-preemption timer needs the timer", Stage::controls, save_timer_needs_timer},
     {"VM-exit MSR-store area", Stage::controls, exit_msr_store_area},
     {"VM-exit MSR-load area", Stage::controls, exit_msr_load_area},

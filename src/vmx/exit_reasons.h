@@ -29,10 +29,24 @@ enum class Qualification : u8 {
     nmi_unblocking,
     entry_failure,
     msr_index,
+    sub_page,
+    instruction_timeout,
+    msr_address,
 };
 /// Layout of the VM-exit instruction-information field. SDM "Information for VM Exits Due to Instruction
 /// Execution".
-enum class InfoFormat : u8 { none, ins_outs, inv, gdtr_idtr, ldtr_tr, rdrand, memory, vmread_vmwrite };
+enum class InfoFormat : u8 {
+    none,
+    ins_outs,
+    inv,
+    gdtr_idtr,
+    ldtr_tr,
+    rdrand,
+    memory,
+    vmread_vmwrite,
+    wait,  ///< UMWAIT, TPAUSE
+    loadiwkey
+};
 /// When the exit happens relative to its instruction.
 enum class ExitKind : u8 {
     event,        ///< between instructions, or instead of an event's delivery
@@ -105,10 +119,25 @@ inline constexpr auto exit_rows = std::to_array<ExitRow>({
     {57, "rdrand", ExitKind::instruction, Qualification::none, InfoFormat::rdrand},
     {58, "invpcid", ExitKind::instruction, Qualification::displacement, InfoFormat::inv},
     {59, "vmfunc", ExitKind::instruction},
+    {60, "encls", ExitKind::instruction},
     {61, "rdseed", ExitKind::instruction, Qualification::none, InfoFormat::rdrand},
     {62, "page_modification_log_full", ExitKind::access, Qualification::nmi_unblocking},
     {63, "xsaves", ExitKind::instruction, Qualification::displacement, InfoFormat::memory},
     {64, "xrstors", ExitKind::instruction, Qualification::displacement, InfoFormat::memory},
+    {65, "pconfig", ExitKind::instruction},
+    {66, "sub_page_permission_event", ExitKind::access, Qualification::sub_page},
+    {67, "umwait", ExitKind::instruction, Qualification::none, InfoFormat::wait},
+    {68, "tpause", ExitKind::instruction, Qualification::none, InfoFormat::wait},
+    {69, "loadiwkey", ExitKind::instruction, Qualification::none, InfoFormat::loadiwkey},
+    {70, "enclv", ExitKind::instruction},
+    {72, "enqcmd_pasid_translation_failure", ExitKind::instruction, Qualification::displacement,
+     InfoFormat::inv},
+    {73, "enqcmds_pasid_translation_failure", ExitKind::instruction, Qualification::displacement,
+     InfoFormat::inv},
+    {74, "bus_lock", ExitKind::trap},
+    {75, "instruction_timeout", ExitKind::event, Qualification::instruction_timeout},
+    {78, "rdmsrlist", ExitKind::instruction, Qualification::msr_address},
+    {79, "wrmsrlist", ExitKind::instruction, Qualification::msr_address},
 });
 // clang-format on
 
@@ -135,5 +164,8 @@ constexpr const ExitRow* exit_row(u32 number) {
 
 /// Exit-reason bit 31: VM-entry failure.
 inline constexpr u32 exit_reason_entry_failure = 1u << 31;
+/// Bit 26: a bus lock was asserted with "VMM bus-lock detection". Bit 25: a shadow stack became busy
+/// prematurely.
+inline constexpr u32 exit_reason_bus_lock = 1u << 26, exit_reason_shadow_stack_busy = 1u << 25;
 
 }  // namespace droste

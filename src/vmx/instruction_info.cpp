@@ -52,6 +52,9 @@ u32 instruction_information(const Cpu& cpu, const Insn& in, InfoFormat format) {
     case InfoFormat::memory: return memory_operand(in);
     case InfoFormat::vmread_vmwrite:
         return (in.mem() ? memory_operand(in) : register_operand | reg1(in.rm)) | reg2(in.reg);
+    // SDM Table "Format of the VM-Exit Instruction-Information Field as Used for TPAUSE and UMWAIT"
+    case InfoFormat::wait: return reg1(in.rm) | (in.osz() - 1) << 11;
+    case InfoFormat::loadiwkey: return reg1(in.reg) | reg2(in.rm);
     }
     return 0;
 }

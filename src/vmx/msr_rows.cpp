@@ -63,6 +63,8 @@ constexpr MsrRow rows[] = {
     capability(0x48F, "IA32_VMX_TRUE_EXIT_CTLS"),
     capability(0x490, "IA32_VMX_TRUE_ENTRY_CTLS"),
     capability(0x491, "IA32_VMX_VMFUNC"),
+    capability(0x492, "IA32_VMX_PROCBASED_CTLS3"),
+    capability(0x493, "IA32_VMX_EXIT_CTLS2"),
 };
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace droste::test {
 
 inline CpuModel vmx_model() {
     CpuModel m = all_features_model();
-    m.name = "skylake-sp";
+    m.name = "max";  // every capability that is implemented
     m.valid_cr4 = 0x7767FF;
     return m;
 }
@@ -74,7 +74,9 @@ public:
         case VmxWord::pin: return "pin_based_controls"_f;
         case VmxWord::primary: return "primary_processor_based_controls"_f;
         case VmxWord::secondary: return "secondary_processor_based_controls"_f;
+        case VmxWord::tertiary: return "tertiary_processor_based_controls"_f;
         case VmxWord::exit: return "exit_controls"_f;
+        case VmxWord::secondary_exit: return "secondary_exit_controls"_f;
         default: return "entry_controls"_f;
         }
     }
