@@ -3,6 +3,7 @@
 #include "cpu/model.h"
 
 #include <algorithm>
+#include <array>
 #include <initializer_list>
 
 #include "cpu/decode/decoder.h"
@@ -13,30 +14,52 @@ namespace droste {
 
 namespace {
 
-constexpr std::string_view names[] = {"skylake-sp", "icelake-sp", "max"};
-
-/// Every 64-bit processor of the last decade.
-constexpr Feature common[] = {
+/// What a generation added to the one before, as far as Droste has it. Every model has the microcode's controls
+/// of speculation.
+constexpr Feature nehalem_features[] = {
     Feature::fpu, Feature::vme, Feature::de, Feature::pse, Feature::tsc, Feature::msr, Feature::pae,
-    Feature::mce,
-    Feature::cx8, Feature::apic, Feature::sep, Feature::mtrr, Feature::pge, Feature::mca, Feature::cmov,
-    Feature::pat,
-    Feature::pse36, Feature::clfsh, Feature::mmx, Feature::fxsr, Feature::sse, Feature::sse2, Feature::ss,
-    Feature::sse3, Feature::pclmulqdq, Feature::vmx, Feature::ssse3, Feature::fma, Feature::cmpxchg16b,
-    Feature::pcid,
-    Feature::sse4_1, Feature::sse4_2, Feature::x2apic, Feature::movbe, Feature::popcnt, Feature::tsc_deadline,
+    Feature::mce, Feature::cx8, Feature::apic, Feature::sep, Feature::mtrr, Feature::pge, Feature::mca,
+    Feature::cmov, Feature::pat, Feature::pse36, Feature::clfsh, Feature::mmx, Feature::fxsr, Feature::sse,
+    Feature::sse2, Feature::ss, Feature::sse3, Feature::vmx, Feature::ssse3, Feature::cmpxchg16b,
+    Feature::sse4_1, Feature::sse4_2, Feature::popcnt, Feature::md_clear, Feature::ibrs_ibpb, Feature::stibp,
+    Feature::l1d_flush, Feature::arch_capabilities, Feature::ssbd, Feature::lahf_lm, Feature::syscall,
+    Feature::nx, Feature::rdtscp, Feature::lm, Feature::invariant_tsc};
+constexpr Feature haswell_adds[] = {
+    Feature::pclmulqdq, Feature::fma, Feature::pcid, Feature::x2apic, Feature::movbe, Feature::tsc_deadline,
     Feature::aes, Feature::xsave, Feature::avx, Feature::f16c, Feature::rdrand, Feature::fsgsbase,
-    Feature::tsc_adjust,
-    Feature::bmi1, Feature::avx2, Feature::fdp_excptn_only, Feature::smep, Feature::bmi2, Feature::erms,
-    Feature::invpcid, Feature::fcs_fds_deprecated, Feature::rdseed, Feature::adx, Feature::smap,
-    Feature::clflushopt,
-    Feature::clwb, Feature::pku, Feature::md_clear, Feature::ibrs_ibpb, Feature::stibp, Feature::l1d_flush,
-    Feature::arch_capabilities, Feature::ssbd, Feature::xsaveopt, Feature::xsavec, Feature::xgetbv_ecx1,
-    Feature::xsaves, Feature::lahf_lm, Feature::lzcnt, Feature::prefetchw, Feature::syscall, Feature::nx,
-    Feature::page1gb, Feature::rdtscp, Feature::lm, Feature::invariant_tsc, Feature::arat};
+    Feature::tsc_adjust, Feature::bmi1, Feature::avx2, Feature::smep, Feature::bmi2, Feature::erms,
+    Feature::invpcid, Feature::fcs_fds_deprecated, Feature::xsaveopt, Feature::lzcnt, Feature::page1gb,
+    Feature::arat};
+constexpr Feature skylake_adds[] = {
+    Feature::fdp_excptn_only, Feature::rdseed, Feature::adx, Feature::smap, Feature::clflushopt, Feature::clwb,
+    Feature::pku, Feature::xsavec, Feature::xgetbv_ecx1, Feature::xsaves, Feature::prefetchw};
 constexpr Feature icelake_adds[] = {Feature::umip, Feature::rdpid, Feature::sha, Feature::fsrm};
+constexpr Feature sapphire_rapids_adds[] = {Feature::serialize};
 /// Without MONITOR: a waiting processor is woken by interrupts alone, not by stores of the others.
-constexpr Feature max_adds[] = {Feature::serialize};
+constexpr std::array<Feature, 0> max_adds = {};
+
+struct ModelRow {
+    std::string_view name, brand;
+    u8 model, stepping;  ///< of family 6
+    u32 microcode;
+    u8 maxphyaddr;
+    unsigned generations;  ///< so many of the lists above
+};
+constexpr std::span<const Feature> generations[] = {nehalem_features, haswell_adds,         skylake_adds,
+                                                    icelake_adds,     sapphire_rapids_adds, max_adds};
+constexpr ModelRow models[] = {
+    {"nehalem", "Droste Virtual Processor (Nehalem)", 0x1A, 5, 0x0000001D, 40, 1},
+    {"haswell", "Droste Virtual Processor (Haswell)", 0x3F, 2, 0x00000049, 46, 2},
+    {"skylake-sp", "Droste Virtual Processor (Skylake-SP)", 0x55, 4, 0x02006E05, 46, 3},
+    {"icelake-sp", "Droste Virtual Processor (Ice Lake-SP)", 0x6A, 6, 0x0D0003A5, 46, 4},
+    {"sapphire-rapids", "Droste Virtual Processor (Sapphire Rapids)", 0x8F, 8, 0x2B0004B1, 52, 5},
+    {"max", "Droste Virtual Processor (max)", 0x6A, 6, 0x0D0003A5, 46, 6},
+};
+constexpr auto names = [] {
+    std::array<std::string_view, std::size(models)> list;
+    for (std::size_t i = 0; i < std::size(models); ++i) list[i] = models[i].name;
+    return list;
+}();
 
 /// Features that are no instruction row and no MSR row of this folder: they change how others behave.
 constexpr Feature behaviours[] = {
@@ -183,28 +206,23 @@ constexpr u64 no_vulnerabilities = 1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 4
 std::span<const std::string_view> cpu_model_names() { return names; }
 
 Result<CpuModel> make_cpu_model(std::string_view name, const std::vector<std::string>& changes) {
-    CpuModel m;
-    m.name = name;
-    for (const Feature f : common) m.features.set(f);
-    m.arch_capabilities = no_vulnerabilities;
-    if (name == "skylake-sp") {
-        m.brand = "Droste Virtual Processor (Skylake-SP)";
-        m.model = 0x55;
-        m.stepping = 4;
-        m.microcode = 0x02006E05;
-    } else if (name == "icelake-sp" || name == "max") {
-        m.brand = name == "max" ? "Droste Virtual Processor (max)" : "Droste Virtual Processor (Ice Lake-SP)";
-        m.model = 0x6A;
-        m.stepping = 6;
-        m.microcode = 0x0D0003A5;
-        for (const Feature f : icelake_adds) m.features.set(f);
-        if (name == "max")
-            for (const Feature f : max_adds) m.features.set(f);
-    } else {
+    const auto row =
+        std::find_if(std::begin(models), std::end(models), [&](const ModelRow& r) { return r.name == name; });
+    if (row == std::end(models)) {
         std::string known;
         for (const std::string_view n : names) known += (known.empty() ? "" : ", ") + std::string(n);
         return Error{"cpu model \"" + std::string(name) + "\" is not known; choose one of " + known + "."};
     }
+    CpuModel m;
+    m.name = name;
+    m.brand = row->brand;
+    m.model = row->model;
+    m.stepping = row->stepping;
+    m.microcode = row->microcode;
+    m.maxphyaddr = row->maxphyaddr;
+    m.arch_capabilities = no_vulnerabilities;
+    for (unsigned i = 0; i < row->generations; ++i)
+        for (const Feature f : generations[i]) m.features.set(f);
     for (const std::string& change : changes) {
         const bool on = change.starts_with('+');
         const auto f = change.size() > 1 && (on || change.starts_with('-'))

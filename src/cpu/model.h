@@ -26,7 +26,7 @@ struct CpuModel {
     u64 valid_xcr0 = 0, valid_xss = 0, valid_efer = 0;
 };
 
-/// Known names, for the configuration ("skylake-sp", "icelake-sp", "max").
+/// Known names, for the configuration ("nehalem" ... "sapphire-rapids", "max"), oldest first.
 std::span<const std::string_view> cpu_model_names();
 /// Builds a model by name, with features switched ("+name", "-name"); checks that everything enumerated is there
 /// (instruction rows, MSRs, CPUID dependencies, host support of what runs on the host). The error names the feature.

@@ -27,7 +27,7 @@ constexpr OptionRow rows[] = {
      .default_text = "skylake-sp",
      .help = "The processor that CPUID and the VMX capability MSRs describe. `max` has everything that is "
              "implemented.",
-     .choices = "skylake-sp|icelake-sp|max"},
+     .choices = "nehalem|haswell|skylake-sp|icelake-sp|sapphire-rapids|max"},
     {.key = "cpu.count",
      .type = OptionType::integer,
      .default_text = "1",

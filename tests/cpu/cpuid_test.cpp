@@ -41,7 +41,34 @@ TEST_P(EveryModel, IdentifiesAsIntel) {
     EXPECT_EQ(signature >> 8 & 0xF, 6u);
     EXPECT_EQ((signature >> 4 & 0xF) | (signature >> 12 & 0xF0), m.model);
     EXPECT_EQ(signature & 0xF, m.stepping);
-    EXPECT_EQ(cpuid(m, {}, 0x80000008, 0).eax, 46u | 48 << 8);
+    EXPECT_EQ(cpuid(m, {}, 0x80000008, 0).eax, m.maxphyaddr | u32{m.linear_bits} << 8);
+}
+
+/// Signature and physical-address width of the real parts.
+TEST(CpuModels, IdentityOfTheRealPart) {
+    struct Real { std::string_view name; u32 signature; u8 maxphyaddr; };
+    constexpr Real real[] = {{"nehalem", 0x106A5, 40}, {"haswell", 0x306F2, 46}, {"skylake-sp", 0x50654, 46},
+                             {"icelake-sp", 0x606A6, 46}, {"sapphire-rapids", 0x806F8, 52}};
+    for (const Real& r : real) {
+        const CpuModel m = model(r.name);
+        EXPECT_EQ(cpuid(m, {}, 1, 0).eax, r.signature) << r.name;
+        EXPECT_EQ(cpuid(m, {}, 0x80000008, 0).eax & 0xFF, r.maxphyaddr) << r.name;
+    }
+}
+
+/// A generation has what the one before it had.
+TEST(CpuModels, GenerationsGrow) {
+    for (std::size_t i = 1; i < cpu_model_names().size(); ++i) {
+        const CpuModel older = model(cpu_model_names()[i - 1]), newer = model(cpu_model_names()[i]);
+        for (const FeatureRow& f : feature_rows())
+            EXPECT_TRUE(!older.features.has(f.feature) || newer.features.has(f.feature)) << newer.name << f.name;
+    }
+    const auto has = [](std::string_view name, Feature f) { return model(name).features.has(f); };
+    EXPECT_FALSE(has("nehalem", Feature::x2apic) || has("nehalem", Feature::xsave) ||
+                 has("nehalem", Feature::page1gb) || has("nehalem", Feature::aes));
+    EXPECT_FALSE(has("haswell", Feature::smap) || has("haswell", Feature::rdseed) ||
+                 has("haswell", Feature::xsavec) || has("haswell", Feature::prefetchw));
+    EXPECT_FALSE(has("skylake-sp", Feature::umip) || has("icelake-sp", Feature::serialize));
 }
 
 TEST_P(EveryModel, ClockIsCoherent) {
