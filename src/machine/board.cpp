@@ -8,7 +8,8 @@
 namespace droste {
 
 Board::Board(const BoardConfig& config, const BoardParts& p)
-    : memory_(p.memory), apic_window_(p.apic_window),
+    : ports_(p.ports), mmio_(p.mmio), memory_(p.memory), apic_window_(p.apic_window), platform_(p.platform),
+      console_(p.console),
       local_apic_({.max_phys_addr_bits = config.max_phys_addr_bits, .bus_hz = config.bus_hz}, apic_bus_,
                   p.events, p.time, p.pins),
       io_apic_(apic_bus_, board::io_apic_id), pic_(InterruptLine(local_apic_, LocalApic::lint0)),
@@ -100,6 +101,18 @@ void Board::reset() {
     for (PciFunction* f : functions_)
         f->reset();
     pci_intx_.reset();
+    if (test_devices_)
+        test_devices_->reset();
+}
+
+void Board::add_test_devices() {
+    test_devices_ = std::make_unique<TestDevices>(TestDeviceParts{.ports = ports_,
+                                                                  .mmio = mmio_,
+                                                                  .isa = isa_,
+                                                                  .io_apic = io_apic_,
+                                                                  .platform = platform_,
+                                                                  .console = console_,
+                                                                  .pci = pci_host_});
 }
 
 void Board::visit(Archive& archive) {
@@ -110,6 +123,8 @@ void Board::visit(Archive& archive) {
     for (PciFunction* f : functions_)
         f->visit(archive);
     pci_intx_.visit(archive);
+    if (test_devices_)
+        test_devices_->visit(archive);
     if (archive.mode() == Archive::Mode::load)
         apic_window_.place();
 }

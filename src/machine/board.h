@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Board: the devices of the PC, their addresses and their wires.
 #pragma once
+#include <memory>
 #include <vector>
 
 #include "base/bus.h"
@@ -23,6 +24,7 @@
 #include "devices/wiring.h"
 #include "machine/acpi/tables.h"
 #include "machine/apic_window.h"
+#include "machine/test_devices.h"
 #include "mmu/physical_memory.h"
 
 namespace droste {
@@ -56,7 +58,13 @@ public:
     void reset();
     void visit(Archive& archive);
     /// How firmware would have left the interrupt controllers.
-    void prepare_without_firmware() { local_apic_.set_virtual_wire(); }
+    void prepare_without_firmware() {
+        local_apic_.set_virtual_wire();
+        for (const u64 mask_register : {1u, 3u})
+            pic_.write(mask_register, Width::byte, 0xFF);
+    }
+    /// Adds what test kernels expect, before the guest runs.
+    void add_test_devices();
     /// What the ACPI tables must say about this board.
     AcpiConfig acpi_config() const;
     Serial& serial() { return com1_; }
@@ -77,8 +85,12 @@ private:
     InterruptLine isa(unsigned irq) { return {isa_, irq}; }
     InterruptLine gsi(unsigned pin) { return {io_apic_, pin}; }
 
+    PortBus& ports_;
+    MemoryBus& mmio_;
     PhysicalMemory& memory_;
     ApicWindow& apic_window_;
+    PlatformControl& platform_;
+    ByteSink& console_;
     bool a20_ = true;
 
     ApicBus apic_bus_;
@@ -107,6 +119,7 @@ private:
     LpcBridge lpc_bridge_;
     std::vector<Device*> devices_;         // in the order of reset and saving
     std::vector<PciFunction*> functions_;  // after the devices
+    std::unique_ptr<TestDevices> test_devices_;  // null: none
 };
 
 }  // namespace droste

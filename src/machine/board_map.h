@@ -32,6 +32,16 @@ inline constexpr u8 soft_off_type = 0;                        ///< SLP_TYP of \_
 inline constexpr u16 reset_control = 0xCF9;
 inline constexpr u16 com1 = 0x3F8;
 
+/// Devices for test kernels (machine.test_device).
+inline constexpr u16 test_echo = 0xE0;  ///< 0xE0..0xE3 echo, 0xE4..0xE7 take a page address
+inline constexpr u16 test_console = 0xF1;
+inline constexpr u16 test_interrupts = 0x2000;  ///< + n: interrupt line n
+inline constexpr u16 test_shutdown = 0x8900;
+inline constexpr u64 test_memory = 0xFF00'0000;
+inline constexpr unsigned test_slot = 3;
+inline constexpr u64 test_pci_memory = 0xFEB0'0000;
+inline constexpr u16 test_pci_ports = 0xC000;
+
 /// Interrupts.
 inline constexpr unsigned sci = 9;
 inline constexpr unsigned io_apic_id = 0;

@@ -143,6 +143,15 @@ Status load_into(Machine::Parts& parts, const BootRequest& given) {
     memory.write(board::firmware_tables, tables);
     BootRequest request = given;
     request.rsdp = board::firmware_tables;
+    if (request.protocol == BootProtocol::automatic) {
+        Result<BootProtocol> found = recognise(request.kernel);
+        if (!found)
+            return found.error();
+        request.protocol = *found;
+    }
+    const std::string& test_device = parts.options.text("machine.test_device");
+    if (test_device == "true" || (test_device == "auto" && request.protocol == BootProtocol::multiboot))
+        parts.board.add_test_devices();
     Result<EntryState> entry = load_kernel(request, memory);
     if (!entry)
         return entry.error();

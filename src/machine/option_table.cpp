@@ -55,6 +55,14 @@ constexpr OptionRow rows[] = {
      .min = 16 * MiB,
      .max = 64 * GiB},
 
+    {.key = "machine.test_device",
+     .type = OptionType::choice,
+     .default_text = "auto",
+     .help = "Devices for kernels made for testing: port 0xE0 echoes, ports 0x2000+n set interrupt line n, "
+             "ports 0xF1 and 0x8900 print and power off, memory at 0xFF000000, PCI function 1B36:0005. "
+             "`auto`: on a board that starts a multiboot kernel.",
+     .choices = "auto|true|false"},
+
     {.key = "boot.kernel",
      .type = OptionType::path,
      .default_text = "",

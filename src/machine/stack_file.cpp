@@ -104,7 +104,9 @@ private:
         } else if (const auto* f = node.as_floating_point();
                    f != nullptr && row->type == OptionType::seconds) {
             text = fmt::format("{:.9g}", f->get());
-        } else if (const auto* b = node.as_boolean(); b != nullptr && row->type == OptionType::boolean) {
+        } else if (const auto* b = node.as_boolean();
+                   b != nullptr &&
+                   (row->type == OptionType::boolean || row->choices.find("true") != row->choices.npos)) {
             text = b->get() ? "true" : "false";
         } else {
             return ill;

@@ -2,6 +2,7 @@
 // PCI: the two configuration mechanisms, base address registers, capabilities, the chipset's moving ranges.
 #include <gtest/gtest.h>
 
+#include "devices/test_device/pci_test_device.h"
 #include "rigs.h"
 
 namespace droste::test {
@@ -137,6 +138,75 @@ TEST(PciIntx, PinsRotate) {
     EXPECT_TRUE(wires.level(19)) << "shared";
     intx.set_level(PciIntx::input(2, 1), false);
     EXPECT_FALSE(wires.level(19));
+}
+
+/// Memory and ports of the test function through the buses, at addresses that the test gives it.
+class TestFunctionRig {
+public:
+    TestFunctionRig() {
+        EXPECT_TRUE(host.add(3, 0, device));
+        device.reset();
+        device.config_write(0x10, Width::dword, memory_at);
+        device.config_write(0x14, Width::dword, ports_at);
+        device.config_write(4, Width::word, 3);
+    }
+    static constexpr u64 memory_at = 0xFEB0'0000, ports_at = 0xC000;
+    PortBus ports;
+    MemoryBus memory;
+    PciHost host{ports, memory};
+    PciTestDevice device;
+};
+
+TEST(PciTestFunction, EachTestOfMemoryDescribesItselfAndCounts) {
+    struct Row {
+        const char* name;
+        u8 data;
+        bool any;
+    };
+    const Row rows[] = {{"mmio-no-eventfd", 0xFA, false},
+                        {"mmio-wildcard-eventfd", 0xCE, true},
+                        {"mmio-datamatch-eventfd", 0xFA, false}};
+    for (u64 n = 0; n < 3; ++n) {
+        TestFunctionRig r;
+        const auto at = [](u64 offset) { return MachinePhys(TestFunctionRig::memory_at + offset); };
+        r.memory.write(at(0), Width::byte, n);
+        EXPECT_EQ(r.memory.read(at(0), Width::byte), n);
+        EXPECT_EQ(r.memory.read(at(1), Width::byte), 1u);
+        const u64 offset = r.memory.read(at(4), Width::dword);
+        EXPECT_EQ(offset, 2048 + n);
+        EXPECT_EQ(r.memory.read(at(8), Width::dword), rows[n].data);
+        EXPECT_EQ(r.memory.read(at(12), Width::dword), 0u);
+        std::string name;
+        for (u64 i = 16; const u64 c = r.memory.read(at(i), Width::byte); ++i) name.push_back(static_cast<char>(c));
+        EXPECT_EQ(name, rows[n].name);
+        for (int i = 0; i < 16; ++i) r.memory.write(at(offset), Width::byte, rows[n].data);
+        EXPECT_EQ(r.memory.read(at(12), Width::dword), 16u);
+        r.memory.write(at(offset), Width::byte, 1);
+        r.memory.write(at(offset), Width::word, rows[n].data);
+        r.memory.write(at(offset + 1), Width::byte, rows[n].data);
+        r.ports.write(Port(TestFunctionRig::ports_at + 128 + n), Width::byte, rows[n].data);
+        EXPECT_EQ(r.memory.read(at(12), Width::dword), rows[n].any ? 18u : 16u);
+        r.memory.write(at(0), Width::byte, n);
+        EXPECT_EQ(r.memory.read(at(12), Width::dword), 0u) << "chosen anew";
+        r.memory.write(at(0), Width::byte, 3);
+        EXPECT_EQ(r.memory.read(at(4), Width::dword), 0u) << "there is no fourth";
+    }
+}
+
+TEST(PciTestFunction, PortsHaveTestsOfTheirOwn) {
+    const char* const names[] = {"portio-no-eventfd", "portio-wildcard-eventfd", "portio-datamatch-eventfd"};
+    for (u64 n = 0; n < 3; ++n) {
+        TestFunctionRig r;
+        const auto at = [](u64 offset) { return Port(TestFunctionRig::ports_at + offset); };
+        r.ports.write(at(0), Width::byte, n);
+        EXPECT_EQ(r.ports.read(at(0), Width::byte), n + 3);
+        EXPECT_EQ(r.ports.read(at(4), Width::dword), 128 + 3 + n);
+        std::string name;
+        for (u64 i = 16; const u64 c = r.ports.read(at(i), Width::byte); ++i) name.push_back(static_cast<char>(c));
+        EXPECT_EQ(name, names[n]);
+        r.ports.write(at(128 + 3 + n), Width::byte, r.ports.read(at(8), Width::byte));
+        EXPECT_EQ(r.ports.read(at(12), Width::dword), 1u);
+    }
 }
 
 }  // namespace

@@ -68,6 +68,10 @@ TEST(TestDevices, DoWhatTestKernelsExpect) {
     EXPECT_EQ(echo.read(0, Width::dword), 0x1234'5678u);
     echo.write(4, Width::dword, 1);
     EXPECT_EQ(echo.read(0, Width::dword), 0x1234'5678u);
+    echo.write(1, Width::word, 0xABCD);
+    EXPECT_EQ(echo.read(0, Width::dword), 0x12AB'CD78u) << "each byte on its own";
+    echo.write(3, Width::byte, 0xEE);
+    EXPECT_EQ(echo.read(2, Width::word) & 0xFFFF, 0xEEABu);
     TestMemoryRegion region;
     region.write(0xFFFE, Width::dword, 0xAABB'CCDD);
     EXPECT_EQ(region.read(0xFFFE, Width::dword), 0xCCDDu);

@@ -28,6 +28,12 @@ public:
         add(xsdt);
         for (u64 at = xsdt + 36; at < xsdt + size; at += 8)
             add(get<u64>(at));
+        const u64 rsdt = get<u32>(base + 16);
+        add(rsdt);
+        EXPECT_EQ(get<u32>(rsdt + 4), 36 + (size - 36) / 2);
+        for (u64 i = 0; i < (size - 36) / 8; ++i) {
+            EXPECT_EQ(get<u32>(rsdt + 36 + 4 * i), get<u64>(xsdt + 36 + 8 * i));
+        }
         add(get<u64>(found_.at("FACP") + 132));
         add(get<u64>(found_.at("FACP") + 140));
     }
@@ -57,7 +63,7 @@ TEST(Acpi, RootPointerAndAllTablesHaveGoodChecksums) {
     EXPECT_EQ(std::memcmp(t.block().data(), "RSD PTR ", 8), 0);
     EXPECT_EQ(t.sum(base, 20), 0);
     EXPECT_EQ(t.sum(base, 36), 0);
-    for (const char* name : {"XSDT", "FACP", "APIC", "HPET", "MCFG", "DSDT", "FACS"})
+    for (const char* name : {"XSDT", "RSDT", "FACP", "APIC", "HPET", "MCFG", "DSDT", "FACS"})
         ASSERT_TRUE(t.found().count(name)) << name;
     for (const auto& [name, at] : t.found()) {
         const u32 size = t.get<u32>(at + 4);

@@ -196,6 +196,30 @@ TEST(Multiboot, AddressFields) {
     EXPECT_EQ(memory.at<u8>(0x20'0300), 0);
 }
 
+// Kernels for real-address mode are linked in the first 64 KiB: the loader's own data make room.
+TEST(Multiboot, KernelInLowMemoryGetsItsInformationAboveIt) {
+    TestMemory memory(64 * MiB);
+    std::vector<u8> code(0x200, 0x90);
+    poke<u32>(code, 0, 0x1BAD'B002), poke<u32>(code, 4, 0), poke<u32>(code, 8, 0 - 0x1BAD'B002);
+    const auto kernel = [&](u64 at, u64 size) {
+        return make_elf32(static_cast<u32>(at) + 0x20,
+                          {{.physical = at, .bytes = code, .memory_size = size, .virtual_address = at}});
+    };
+    BootRequest request = request_of(kernel(0x4000, 0x1'2000), "realmode.flat");
+    request.modules.push_back({{"env", {'A'}}, "env"});
+    const Result<EntryState> e = load_kernel(request, memory);
+    ASSERT_TRUE(e) << e.error().text;
+    EXPECT_EQ(e->rip, 0x4020u);
+    EXPECT_EQ(memory.at<u32>(0x4000), 0x1BAD'B002u);
+    const auto beyond = [](u64 at) { return at >= 0x1'6000 && at < 0x9'FC00; };
+    const u32 p = static_cast<u32>(e->rbx);
+    EXPECT_TRUE(beyond(p) && beyond(memory.at<u32>(p + 16)) && beyond(memory.at<u32>(p + 24)) &&
+                beyond(memory.at<u32>(p + 48)) && beyond(e->gdt_base) && beyond(e->task_base));
+    EXPECT_EQ(memory.text(memory.at<u32>(p + 16)), "realmode.flat console=ttyS0 quiet");
+    EXPECT_EQ(memory.at<u64>(e->gdt_base + 0x20) >> 16 & 0xFF'FFFF, e->task_base);
+    EXPECT_THAT(problem_of(request_of(kernel(0x4000, 0x7'0000))), HasSubstr("link it at 1 MiB or above"));
+}
+
 TEST(Multiboot, Refusals) {
     EXPECT_THAT(problem_of(request_of(make_multiboot_elf(4))), HasSubstr("a video mode"));
     const auto flat = [](u64 offset, u32 value) {

@@ -15,7 +15,9 @@ void TestInterruptPorts::visit(Archive& archive) { archive.section(name(), 1); }
 
 u64 TestEchoPort::read(u64 offset, Width) { return offset < 4 ? value_ >> (8 * offset) : 0; }
 void TestEchoPort::write(u64 offset, Width width, u64 value) {
-    if (offset == 0) value_ = static_cast<u32>(value & width_mask(width));
+    if (offset >= 4) return;
+    const u64 lanes = width_mask(width) << (8 * offset);
+    value_ = static_cast<u32>((value_ & ~lanes) | ((value << (8 * offset)) & lanes));
 }
 void TestEchoPort::visit(Archive& archive) {
     archive.section(name(), 1);

@@ -26,7 +26,7 @@ private:
     InterruptSink& sink_;
 };
 
-/// Port 0xE0: reads give what was written last, in any width. Port 0xE4 (a page whose mapping a hypervisor
+/// Ports 0xE0..0xE3: reads give what was written last, each byte on its own. Port 0xE4 (a page whose mapping a hypervisor
 /// below would drop) takes writes without effect. Attach 8 ports from 0xE0.
 class TestEchoPort final : public Device {
 public:

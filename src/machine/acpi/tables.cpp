@@ -150,9 +150,17 @@ std::vector<u8> xsdt(const std::vector<u64>& addresses) {
     return finish(t);
 }
 
-std::vector<u8> rsdp(u64 xsdt_at) {
+/// The same list for software that knows ACPI 1.0 alone.
+std::vector<u8> rsdt(const std::vector<u64>& addresses) {
+    Table t = start("RSDT", 1);
+    for (const u64 a : addresses)
+        t.u32s(static_cast<u32>(a));
+    return finish(t);
+}
+
+std::vector<u8> rsdp(u64 rsdt_at, u64 xsdt_at) {
     Table t;
-    t.text("RSD PTR ").u8s(0).text("DROSTE").u8s(2).u32s(0).u32s(36).u64s(xsdt_at).u8s(0).zeros(3);
+    t.text("RSD PTR ").u8s(0).text("DROSTE").u8s(2).u32s(static_cast<u32>(rsdt_at)).u32s(36).u64s(xsdt_at).u8s(0).zeros(3);
     std::vector<u8> b = std::move(t.bytes());
     b[8] = checksum(b.data(), 20);
     b[32] = checksum(b.data(), b.size());
@@ -180,7 +188,8 @@ std::vector<u8> acpi_tables(const AcpiConfig& config, u64 base) {
         listed.push_back(place(hpet_table()));
     if (config.ecam)
         listed.push_back(place(mcfg()));
-    const std::vector<u8> pointer = rsdp(place(xsdt(listed)));
+    const u64 rsdt_at = place(rsdt(listed));
+    const std::vector<u8> pointer = rsdp(rsdt_at, place(xsdt(listed)));
     std::copy(pointer.begin(), pointer.end(), block.begin());
     return block;
 }

@@ -21,25 +21,26 @@ constexpr u64 code64 = descriptor(0xA9B, 0xFFFFF), code32 = descriptor(0xC9B, 0x
 constexpr u32 task_limit = 0x67;
 
 /// GDT as the 64-bit Linux boot protocol asks for: code 0x10, data 0x18; the TSS stands at 0x20.
-void lay_gdt(GuestMemory& memory, EntryState& state, u64 code) {
+void lay_gdt(GuestMemory& memory, EntryState& state, u64 code, u64 shift = 0) {
+    const u64 gdt_at = boot_area::gdt + shift, tss_at = boot_area::tss + shift;
     const std::array<u64, 6> gdt = {
         0,
         0,
         code,
         data32,
         // SDM "TSS Descriptor": type 11, busy; byte granular.
-        (boot_area::tss & 0xFFFFFF) << 16 | u64(0x8B) << 40 | task_limit,
+        (tss_at & 0xFFFFFF) << 16 | u64(0x8B) << 40 | task_limit,
         0,
     };
     for (std::size_t i = 0; i < gdt.size(); ++i)
-        put64(memory, boot_area::gdt + 8 * i, gdt[i]);
-    put_zeros(memory, boot_area::tss, task_limit + 1);
-    state.gdt_base = boot_area::gdt;
+        put64(memory, gdt_at + 8 * i, gdt[i]);
+    put_zeros(memory, tss_at, task_limit + 1);
+    state.gdt_base = gdt_at;
     state.gdt_limit = sizeof gdt - 1;
     state.code_selector = 0x10;
     state.data_selector = 0x18;
     state.task_selector = 0x20;
-    state.task_base = boot_area::tss;
+    state.task_base = tss_at;
     state.task_limit = task_limit;
 }
 
@@ -65,9 +66,9 @@ EntryState enter_long64(GuestMemory& memory, u64 rip) {
     return state;
 }
 
-EntryState enter_flat32(GuestMemory& memory, u64 rip) {
+EntryState enter_flat32(GuestMemory& memory, u64 rip, u64 shift) {
     EntryState state{.mode = EntryState::Mode::flat32, .rip = rip};
-    lay_gdt(memory, state, code32);
+    lay_gdt(memory, state, code32, shift);
     state.cr0 = 0x11;  // ET, PE
     return state;
 }

@@ -8,9 +8,11 @@
 
 namespace droste {
 
-/// Addresses of the boot area; a kernel's own segments may not lie in it.
+/// Addresses of the boot area; a kernel's own segments may not lie in it. For a kernel that is linked there the
+/// whole area can stand `upper` bytes higher.
 namespace boot_area {
 inline constexpr u64 first = 0x1000;
+inline constexpr u64 upper = 0x5'0000;
 inline constexpr u64 gdt = 0x1000;
 inline constexpr u64 tss = 0x1800;
 inline constexpr u64 zero_page = 0x2000;    ///< boot_params, hvm_start_info or the multiboot info
@@ -25,8 +27,9 @@ inline constexpr u64 end = 0x4'0000;
 /// Lays GDT, TSS and page tables that map the low 4 GiB to themselves; state for a kernel entered in 64-bit
 /// mode.
 EntryState enter_long64(GuestMemory& memory, u64 rip);
-/// Lays GDT and TSS; state for a kernel entered in 32-bit protected mode without paging.
-EntryState enter_flat32(GuestMemory& memory, u64 rip);
+/// Lays GDT and TSS, `shift` bytes above their places; state for a kernel entered in 32-bit protected mode without
+/// paging.
+EntryState enter_flat32(GuestMemory& memory, u64 rip, u64 shift = 0);
 
 /// Little-endian stores.
 void put16(GuestMemory& memory, u64 address, u16 value);

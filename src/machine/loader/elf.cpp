@@ -101,7 +101,8 @@ Result<Elf> parse_elf(Bytes image, std::string_view name) {
     return elf;
 }
 
-Result<u64> load_elf(const Elf& elf, Bytes image, std::string_view name, GuestMemory& memory) {
+Result<u64> load_elf(const Elf& elf, Bytes image, std::string_view name, GuestMemory& memory,
+                     std::optional<u64> lowest) {
     const std::vector<MemoryRange> map = memory_map(memory.size());
     std::vector<ElfSegment> loads;
     for (const ElfSegment& s : elf.segments)
@@ -116,7 +117,7 @@ Result<u64> load_elf(const Elf& elf, Bytes image, std::string_view name, GuestMe
             return Error{fmt::format("{}: its segment at {:#x}, {} bytes long, does not fit into RAM; raise "
                                      "memory.size or link the kernel lower",
                                      name, s.physical, s.memory_size)};
-        if (s.physical < boot_area::end)
+        if (s.physical < lowest.value_or(boot_area::end))
             return Error{
                 fmt::format("{}: its segment at {:#x} lies in the loader's own area below {:#x}; link the "
                             "kernel at 1 MiB or above",

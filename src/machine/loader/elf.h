@@ -30,8 +30,9 @@ bool is_elf(Bytes image);
 /// Parses and checks the headers; every segment's file part lies within the image.
 Result<Elf> parse_elf(Bytes image, std::string_view name);
 /// Writes the loadable segments to their physical addresses; returns the end of the highest.
-/// Refuses segments outside RAM, in the boot area, or over each other.
-Result<u64> load_elf(const Elf& elf, Bytes image, std::string_view name, GuestMemory& memory);
+/// Refuses segments outside RAM, below `lowest` (else the end of the boot area), or over each other.
+Result<u64> load_elf(const Elf& elf, Bytes image, std::string_view name, GuestMemory& memory,
+                     std::optional<u64> lowest = std::nullopt);
 /// The physical entry point of the note XEN_ELFNOTE_PHYS32_ENTRY.
 std::optional<u32> pvh_entry(const Elf& elf, Bytes image);
 

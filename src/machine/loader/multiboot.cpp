@@ -39,7 +39,22 @@ std::optional<Header> find_header(Bytes image) {
 struct Loaded {
     u64 entry;
     u64 end;
+    u64 shift = 0;  ///< of the boot area
 };
+
+/// How many bytes above its usual place the boot area is out of the kernel's way.
+Result<u64> boot_area_shift(const Image& image, std::span<const std::pair<u64, u64>> taken) {
+    for (const u64 shift : {u64(0), boot_area::upper}) {
+        const u64 first = boot_area::first + shift, end = boot_area::end + shift;
+        if (std::none_of(taken.begin(), taken.end(),
+                         [&](const auto& range) { return range.first < end && first < range.second; }))
+            return shift;
+    }
+    return Error{fmt::format("{}: the kernel takes both places that the loader has for what it tells it, {:#x} to "
+                             "{:#x} and {:#x} to {:#x}; link it at 1 MiB or above",
+                             image.name, boot_area::first, boot_area::end, boot_area::first + boot_area::upper,
+                             boot_area::end + boot_area::upper)};
+}
 
 /// Loads by the address fields of the header (the "a.out kludge").
 Result<Loaded> load_by_addresses(const Image& image, const Header& h, GuestMemory& memory) {
@@ -62,16 +77,20 @@ Result<Loaded> load_by_addresses(const Image& image, const Header& h, GuestMemor
     if (!part)
         return refuse("asks for more bytes than the file has");
     const u64 end = std::max(load_addr + size, bss_end);
-    if (load_addr < boot_area::end || !is_ram(memory_map(memory.size()), load_addr, end - load_addr))
+    if (!is_ram(memory_map(memory.size()), load_addr, end - load_addr))
         return Error{
             fmt::format("{}: the kernel wants {:#x} to {:#x}, which is not free RAM; raise memory.size or "
                         "link it at 1 MiB",
                         image.name, load_addr, end)};
     if (entry < load_addr || entry >= end)
         return refuse("names an entry point outside the kernel");
+    const std::pair<u64, u64> taken{load_addr, end};
+    Result<u64> shift = boot_area_shift(image, {&taken, 1});
+    if (!shift)
+        return shift.error();
     memory.write(load_addr, *part);
     put_zeros(memory, load_addr + size, end - load_addr - size);
-    return Loaded{entry, end};
+    return Loaded{entry, end, *shift};
 }
 
 Result<Loaded> load_kernel_image(const Image& image, const Header& h, GuestMemory& memory) {
@@ -80,9 +99,16 @@ Result<Loaded> load_kernel_image(const Image& image, const Header& h, GuestMemor
     Result<Elf> elf = parse_elf(image.bytes, image.name);
     if (!elf)
         return elf.error();
-    Result<u64> end = load_elf(*elf, image.bytes, image.name, memory);
+    Result<u64> end = load_elf(*elf, image.bytes, image.name, memory, u64(0));
     if (!end)
         return end.error();
+    std::vector<std::pair<u64, u64>> taken;
+    for (const ElfSegment& s : elf->segments)
+        if (s.type == 1)
+            taken.emplace_back(s.physical, s.physical + s.memory_size);
+    Result<u64> shift = boot_area_shift(image, taken);
+    if (!shift)
+        return shift.error();
     // An ELF entry point is an address of the kernel's own; for a kernel linked high it is the virtual one.
     u64 entry = elf->entry;
     for (const ElfSegment& s : elf->segments)
@@ -93,7 +119,7 @@ Result<Loaded> load_kernel_image(const Image& image, const Header& h, GuestMemor
     if (entry >= board::four_gib || !is_ram(memory_map(memory.size()), entry, 1))
         return Error{fmt::format("{}: its entry point {:#x} is not RAM below 4 GiB; rebuild the kernel",
                                  image.name, entry)};
-    return Loaded{entry, *end};
+    return Loaded{entry, *end, *shift};
 }
 
 /// As boot loaders do, the first word of the command line is the file's name (without its folder, so that the
@@ -136,17 +162,18 @@ Result<EntryState> load_multiboot(const BootRequest& request, GuestMemory& memor
         return Error{
             fmt::format("boot.append: the command line has {} characters; at most {} fit, shorten it",
                         command_line.size(), boot_area::command_line_room - 1)};
-    put_text(memory, boot_area::command_line, command_line);
+    const u64 text_at = boot_area::command_line + loaded->shift;
+    put_text(memory, text_at, command_line);
 
     const std::vector<MemoryRange> map = memory_map(memory.size());
-    const u64 module_list = boot_area::lists, map_list = module_list + modules->size() * module_entry_size;
+    const u64 module_list = boot_area::lists + loaded->shift, map_list = module_list + modules->size() * module_entry_size;
     const u64 loader_name = map_list + map.size() * map_entry_size;
     put_text(memory, loader_name, "Droste");
     u64 text = loader_name + 8;
     for (std::size_t i = 0; i < modules->size(); ++i) {
         const u64 at = module_list + i * module_entry_size;
         const std::string& line = request.modules[i].command_line;
-        if (text + line.size() + 1 > boot_area::lists + boot_area::lists_room)
+        if (text + line.size() + 1 > module_list + boot_area::lists_room)
             return Error{"boot.modules: the modules' arguments are too long in all; shorten them"};
         const LaidModule& m = (*modules)[i];
         put32(memory, at, static_cast<u32>(m.first));
@@ -164,19 +191,19 @@ Result<EntryState> load_multiboot(const BootRequest& request, GuestMemory& memor
         put32(memory, at + 20, static_cast<u32>(map[i].kind));
     }
 
-    const u64 p = boot_area::zero_page;
+    const u64 p = boot_area::zero_page + loaded->shift;
     put_zeros(memory, p, info_size);
     put32(memory, p, info_memory | info_command_line | info_modules | info_map | info_loader_name);
     put32(memory, p + 4, static_cast<u32>(board::ebda / 1024));
     put32(memory, p + 8, static_cast<u32>((low_ram_end(memory.size()) - board::high_memory) / 1024));
-    put32(memory, p + 16, boot_area::command_line);
+    put32(memory, p + 16, static_cast<u32>(text_at));
     put32(memory, p + 20, static_cast<u32>(modules->size()));
     put32(memory, p + 24, static_cast<u32>(module_list));
     put32(memory, p + 44, static_cast<u32>(map.size() * map_entry_size));
     put32(memory, p + 48, static_cast<u32>(map_list));
     put32(memory, p + 64, static_cast<u32>(loader_name));
 
-    EntryState state = enter_flat32(memory, loaded->entry);
+    EntryState state = enter_flat32(memory, loaded->entry, loaded->shift);
     state.rax = loader_magic;
     state.rbx = p;
     return state;
