@@ -54,6 +54,13 @@ int exit_status(const RunEnd& end) {
     return status == from_guest ? static_cast<int>((end.code << 1 | 1) & 0xFF) : status;
 }
 
+std::vector<std::string> end_names() {
+    std::vector<std::string> names;
+    for (const EndRow& row : ends)
+        names.emplace_back(row.name);
+    return names;
+}
+
 std::string summary_json(const RunSummary& s) {
     using Json = nlohmann::ordered_json;
     Json trail = Json::array(), input = Json::array();

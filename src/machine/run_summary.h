@@ -28,6 +28,8 @@ struct RunEnd {
 
 /// The exit status of the process.
 int exit_status(const RunEnd& end);
+/// What the report calls the ends that there are.
+std::vector<std::string> end_names();
 
 /// A byte of input and the moment at which the guest was given it.
 struct StampedInput {

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "frontends/cli/terminal.h"
+#include "frontends/cli/test_command.h"
 #include "machine/machine.h"
 
 namespace {
@@ -20,6 +21,7 @@ constexpr int bad_usage = 2;
 constexpr const char* top_examples = R"(Examples:
   droste run configs/kvm-stack.toml --depth 2      KVM in KVM in Droste, three kernels deep
   droste boot --kernel vmlinuz --initrd initrd.img --append "console=ttyS0"
+  droste test guest-images/out/test-kernels        a folder of test kernels
   droste config list                               every key, its default and its meaning
   droste config explain timing.model
 
@@ -210,9 +212,11 @@ int main(int argc, char** argv) {
     app.footer(top_examples);
     RunCommand run;
     BootCommand boot;
+    TestCommand test;
     ConfigCommand config;
     run.add_to(app);
     boot.add_to(app);
+    test.add_to(app);
     config.add_to(app);
     try {
         app.parse(argc, argv);
@@ -223,5 +227,7 @@ int main(int argc, char** argv) {
         return run.go();
     if (app.got_subcommand("boot"))
         return boot.go();
+    if (app.got_subcommand("test"))
+        return test.go();
     return config.go();
 }

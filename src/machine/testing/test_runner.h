@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// TestRunner: runs each test in a process of its own, several at a time, and judges how it ended.
+#pragma once
+#include <span>
+#include <string>
+#include <vector>
+
+#include "machine/testing/test_list.h"
+#include "machine/testing/test_result.h"
+
+namespace droste {
+
+struct RunnerConfig {
+    std::string program;     ///< the command-line program, which is started with `boot`
+    std::string log_folder;  ///< exists; gets NAME.log and NAME.json of each test
+    unsigned jobs = 1;
+    std::vector<std::string> arguments;  ///< more for every test
+};
+
+/// What a frontend sees while tests run. Called from run_tests, about ten times a second.
+class RunnerWatcher {
+public:
+    struct Progress {
+        std::size_t done = 0, bad = 0, total = 0;
+        std::vector<std::string_view> running;  ///< oldest first
+    };
+    virtual ~RunnerWatcher() = default;
+    virtual void progress(const Progress&) {}
+    virtual void finished(const TestResult&) {}
+    /// True: end the running tests and return.
+    virtual bool stop() { return false; }
+};
+
+/// Results in the order of `tests`; fewer when the watcher stopped it.
+std::vector<TestResult> run_tests(std::span<const TestCase* const> tests, const RunnerConfig& config,
+                                  RunnerWatcher& watcher);
+
+/// The end of a child process, to be judged.
+struct ChildEnd {
+    bool killed = false;  ///< by the runner, since it did not end by itself
+    int signal = 0;       ///< 0: it exited
+    int status = 0;
+    std::string report;  ///< JSON; empty: none was written
+    std::string errors;  ///< standard error
+    std::string output;
+};
+TestResult judge(const TestCase& test, const ChildEnd& end);
+
+}  // namespace droste
