@@ -11,6 +11,7 @@
 #include "machine/loader/loader.h"
 #include "machine/machine_parts.h"
 #include "machine/timing_table.h"
+#include "machine/vmx_options.h"
 
 namespace droste {
 
@@ -33,6 +34,25 @@ std::vector<RowSpan> instruction_tables() {
     return tables;
 }
 
+/// Section [vmx].
+Result<VmxCapabilities> vmx_of_options(const CpuModel& model, const Options& o) {
+    VmxChoices keys = vmx_choices(o);
+    std::vector<std::string> changes = words(o.text("vmx.capabilities"));
+    std::string places = keys.places;
+    if (!changes.empty())
+        places = fmt::format("vmx.capabilities ({}){}{}", o.origin("vmx.capabilities"),
+                             places.empty() ? "" : ", ", places);
+    changes.insert(changes.end(), keys.changes.begin(), keys.changes.end());
+    Result<VmxCapabilities> vmx = make_vmx_capabilities(model, changes);
+    if (!vmx)
+        return Error{fmt::format("{}: {}", places, vmx.error().text)};
+    if (!o.left_to_model("vmx.preemption_timer_rate"))
+        vmx->preemption_timer_rate = static_cast<u8>(o.number("vmx.preemption_timer_rate"));
+    vmx->cr3_targets = static_cast<u8>(o.number("vmx.cr3_targets"));
+    vmx->hlat_prefix_size = static_cast<u8>(o.number("vmx.hlat_prefix_size"));
+    return vmx;
+}
+
 }  // namespace
 
 Result<MachineConfig> machine_config(const Options& o) {
@@ -42,10 +62,9 @@ Result<MachineConfig> machine_config(const Options& o) {
         return Error{fmt::format("cpu.model ({}), cpu.features ({}): {}", o.origin("cpu.model"),
                                  o.origin("cpu.features"), model.error().text)};
     c.model = std::move(*model);
-    Result<VmxCapabilities> vmx = make_vmx_capabilities(c.model, words(o.text("vmx.capabilities")));
+    Result<VmxCapabilities> vmx = vmx_of_options(c.model, o);
     if (!vmx)
-        return Error{
-            fmt::format("vmx.capabilities ({}): {}", o.origin("vmx.capabilities"), vmx.error().text)};
+        return vmx.error();
     c.vmx = std::move(*vmx);
     c.master_hz = o.number("clock.tsc_hz");
     c.model.tsc_hz = c.master_hz;

@@ -2,6 +2,8 @@
 // Options: setting and reading values by the rows of the table.
 #include "machine/options.h"
 
+#include "machine/vmx_options.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -59,6 +61,8 @@ Result<u64> parse_number(const OptionRow& row, std::string_view text) {
 
 Result<Options::Value> parse_value(const OptionRow& row, std::string_view text, const std::string& folder) {
     using Value = Options::Value;
+    if (row.of_model && text == "model")
+        return Value(std::string(text));
     switch (row.type) {
     case OptionType::text:
         return Value(std::string(text));
@@ -78,7 +82,8 @@ Result<Options::Value> parse_value(const OptionRow& row, std::string_view text, 
             return Value(true);
         if (text == "false" || text == "off" || text == "no" || text == "0")
             return Value(false);
-        return Error{fmt::format("\"{}\" is neither true nor false", text)};
+        return Error{
+            fmt::format("\"{}\" is neither true nor false{}", text, row.of_model ? " nor model" : "")};
     case OptionType::integer:
     case OptionType::size:
     case OptionType::seconds: {
@@ -105,6 +110,10 @@ Result<Options::Value> parse_value(const OptionRow& row, std::string_view text, 
 }
 
 }  // namespace
+
+std::vector<std::span<const OptionRow>> all_options() {
+    return {machine_options(), vmx_options()};
+}
 
 Options::Options(Tables tables) {
     for (const auto& table : tables)
@@ -207,6 +216,10 @@ u64 Options::number(std::string_view key) const {
 }
 const std::vector<std::string>& Options::paths(std::string_view key) const {
     return std::get<std::vector<std::string>>(slot(key).value);
+}
+bool Options::left_to_model(std::string_view key) const {
+    const Slot& s = slot(key);
+    return s.row->of_model && std::holds_alternative<std::string>(s.value);
 }
 const std::string& Options::origin(std::string_view key) const {
     return slot(key).origin;

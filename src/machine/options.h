@@ -35,10 +35,14 @@ struct OptionRow {
     u64 min = 0;  ///< integer; size in bytes; seconds in milliseconds
     u64 max = ~0ull;
     std::string_view choices = "";  ///< for `choice`: "a|b|c"
+    bool of_model = false;          ///< may be `model` too: what cpu.model has
 };
 
-/// The rows of the board itself. Other folders may hand over further tables.
+/// The rows of the board itself.
 std::span<const OptionRow> machine_options();
+
+/// The tables of all keys.
+std::vector<std::span<const OptionRow>> all_options();
 
 /// The values of all keys.
 class Options {
@@ -47,7 +51,7 @@ public:
     using Value = std::variant<std::string, bool, u64, std::vector<std::string>>;
 
     /// All keys at their defaults. The tables must outlive this object.
-    explicit Options(Tables tables = {machine_options()});
+    explicit Options(Tables tables = all_options());
 
     /// Reads a TOML stack file over the present values.
     Status load_file(const std::string& path);
@@ -65,6 +69,8 @@ public:
     bool flag(std::string_view key) const;
     u64 number(std::string_view key) const;  ///< integer, size (bytes), seconds (milliseconds)
     const std::vector<std::string>& paths(std::string_view key) const;
+    /// Of a key with `of_model`: its value is `model`.
+    bool left_to_model(std::string_view key) const;
     /// Where the present value came from: "default", "stack.toml:12", "--set".
     const std::string& origin(std::string_view key) const;
     bool is_default(std::string_view key) const { return origin(key) == "default"; }

@@ -21,7 +21,7 @@ std::string_view type_word(const OptionRow& row) {
     case OptionType::paths:
         return "files";
     case OptionType::boolean:
-        return "true|false";
+        return row.of_model ? "true|false|model" : "true|false";
     case OptionType::integer:
         return "number";
     case OptionType::size:
@@ -130,9 +130,9 @@ Result<std::string> explain_option(const Options& options, std::string_view key)
         out += fmt::format("  now:      {}  ({})\n", options.shown(key), options.origin(key));
     const std::size_t dot = row->key.find('.');
     const std::string_view value = row->default_text.empty() ? "..." : row->default_text;
-    const bool quoted = !number && row->type != OptionType::boolean;
-    const bool bare =
-        (number && value.find_first_not_of("0123456789") == std::string_view::npos) || (!number && !quoted);
+    const bool quoted = (!number && row->type != OptionType::boolean) || value == "model";
+    const bool bare = (number && value.find_first_not_of("0123456789") == std::string_view::npos) ||
+                      (!number && !quoted);
     const std::string toml = bare ? std::string(value) : fmt::format("\"{}\"", value);
     if (dot == std::string_view::npos)
         out += fmt::format("  in a stack file:      {} = {}\n", row->key, toml);

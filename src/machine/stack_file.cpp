@@ -93,7 +93,7 @@ private:
         const bool wants_number = row->type == OptionType::integer || row->type == OptionType::size ||
                                   row->type == OptionType::seconds;
         std::string text;
-        if (const auto* s = node.as_string(); s != nullptr && row->type != OptionType::boolean) {
+        if (const auto* s = node.as_string(); s != nullptr && (row->type != OptionType::boolean || row->of_model)) {
             if (row->type == OptionType::paths) {
                 options_.set_paths(key, {resolve(s->get())}, place);
                 return {};

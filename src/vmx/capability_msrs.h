@@ -16,6 +16,7 @@ struct VmxCapabilities {
     std::array<u64, vmx_words> supported{};  ///< bits that have a row and are offered
     u8 preemption_timer_rate = 7;            ///< the timer counts at TSC >> rate
     u8 cr3_targets = 4;
+    u8 hlat_prefix_size = 52;                ///< the largest, when HLAT is there
     u32 revision = 4;                        ///< VMCS revision identifier
     u64 cr0_fixed0 = 0x80000021, cr0_fixed1 = 0xFFFFFFFF;
     u64 cr4_fixed0 = 0x2000, cr4_fixed1 = 0;
@@ -38,8 +39,8 @@ struct VmxCapabilities {
 };
 
 /// What the model's real counterpart offers, as far as Droste has it. `changes`: "+name" and "-name" of
-/// capability rows; what depends on a removed capability is removed with it. The error names the unknown
-/// capability.
+/// capability rows. What depends on a removed capability is removed with it; a capability that is added needs
+/// its dependencies. The error names the capability, and the one that it needs.
 Result<VmxCapabilities> make_vmx_capabilities(const CpuModel& model,
                                               const std::vector<std::string>& changes = {});
 

@@ -134,7 +134,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     // SDM "VM-Exit Controls"
     {VmxWord::exit, 2, "save_debug_controls", {}, {}, {}, true},
     {VmxWord::exit, 9, "host_address_space_size"},
-    {VmxWord::exit, 12, "exit_load_ia32_perf_global_ctrl"},
+    {VmxWord::exit, 12, "exit_load_ia32_perf_global_ctrl", VmxSince::unimplemented},  // nehalem
     {VmxWord::exit, 15, "acknowledge_interrupt_on_exit"},
     {VmxWord::exit, 18, "save_ia32_pat"},
     {VmxWord::exit, 19, "exit_load_ia32_pat"},
@@ -160,7 +160,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::entry, 9, "ia32e_mode_guest"},
     {VmxWord::entry, 10, "entry_to_smm", VmxSince::unimplemented},  // nehalem
     {VmxWord::entry, 11, "deactivate_dual_monitor_treatment", VmxSince::unimplemented},  // nehalem
-    {VmxWord::entry, 13, "entry_load_ia32_perf_global_ctrl"},
+    {VmxWord::entry, 13, "entry_load_ia32_perf_global_ctrl", VmxSince::unimplemented},
     {VmxWord::entry, 14, "entry_load_ia32_pat"},
     {VmxWord::entry, 15, "entry_load_ia32_efer"},
     {VmxWord::entry, 16, "load_ia32_bndcfgs", VmxSince::unimplemented},  // skylake
