@@ -23,6 +23,8 @@ public:
     virtual bool write_msr(u32 index, u64 value) = 0;
     /// Sets `vector` in IRR as an edge-triggered interrupt message (self-IPI, posted interrupts in tests).
     virtual void raise(u8 vector) = 0;
+    /// The processor's TSC was moved against guest time; what waits for a value of it is due at another time.
+    virtual void tsc_changed() {}
     /// The APIC ID, as CPUID reports it.
     virtual u32 id() const { return 0; }
     /// Physical address of the 4-KByte register page while the APIC is in xAPIC mode, else nullopt.

@@ -4,20 +4,26 @@
 
 #include "cpu/block/block_cache.h"
 #include "cpu/debug.h"
+#include "cpu/interrupts.h"
 
 namespace droste {
 
 Cpu::Cpu(const CpuParts& parts)
     : TimeSource(parts.master_hz), memory(parts.memory), ports(parts.ports), interrupts(parts.interrupts),
-      events(parts.events), isa(parts.isa), model(parts.model), mmu(parts.memory),
-      blocks(std::make_unique<BlockCache>(parts.isa, parts.model, parts.memory, mmu)),
-      clock_follows_cycles(parts.clock_follows_cycles) {
+      events(parts.events), isa(parts.isa), model(parts.model), mmu(parts.memory), processors(parts.processors),
+      blocks(parts.blocks != nullptr ? parts.blocks
+                                     : std::make_shared<BlockCache>(parts.isa, parts.model, parts.memory)),
+      clock_follows_cycles(parts.clock_follows_cycles), machine_time_(parts.machine_time) {
+    blocks->attach(mmu);
     events.watch(*this);
     next_event_changed(events.next());
     reset();
 }
 
-Cpu::~Cpu() = default;
+Cpu::~Cpu() {
+    stop_watching();
+    blocks->detach(mmu);
+}
 
 void Cpu::next_event_changed(Time when) {
     // A deadline far away is cut, so that the budget stays well within its type.
@@ -37,6 +43,43 @@ void Cpu::skip_to(Time when) {
 
 void Cpu::set_attention() { attention = true; }
 
+void Cpu::wake() {
+    if (activity != Activity::active && machine_time_ != nullptr) skip_to(machine_time_->now());
+    set_attention();
+}
+
+// SDM "MONITOR": the line of a linear address, found by its physical address. A line that is no RAM triggers
+// nothing.
+void Cpu::watch_line(u64 linear) {
+    stop_watching();
+    Translation t;
+    WalkFault fault;
+    const Privilege p = cpl == 3 ? Privilege::user : Privilege::supervisor;
+    monitor_address = ~0ull;
+    if (mmu.translate_data(Linear(linear), Access::read, p, Intent::explicit_access, t, fault) &&
+        t.host != nullptr && !t.apic_access) {
+        monitor_address = t.machine_page | (linear & 0xFFF);
+        line_watch_.set = true;
+        blocks->forbid_fast_writes(t.machine_page);
+        memory.watch_line(monitor_address, line_watch_);
+    }
+    monitor_armed = true;
+}
+
+void Cpu::stop_watching() {
+    if (!line_watch_.set) return;
+    line_watch_.set = false;
+    memory.unwatch_line(line_watch_);
+}
+
+void Cpu::LineWatch::line_written() {
+    set = false;
+    cpu.monitor_armed = false;
+    if (cpu.activity != Activity::mwait) return;
+    cpu.wake();
+    cpu.activity = Activity::active;
+}
+
 void Cpu::write_rflags(u64 value) {
     using namespace rflags_bits;
     const u64 before = rflags;
@@ -47,6 +90,7 @@ void Cpu::write_rflags(u64 value) {
 }
 
 void Cpu::reset() {
+    unwatch_line();
     static_cast<CpuState&>(*this) = CpuState{};
     cr0 = 0x60000010;
     rip = 0xFFF0;
@@ -97,7 +141,10 @@ void Cpu::init_reset() {
     context_changed();
 }
 
+// Called in the sender's turn. An INIT that was sent before is recognised first, as it would have been by now.
 void Cpu::sipi(u8 vector) {
+    wake();
+    if (init_pending) recognise_init(*this);
     if (non_root) {
         hooks->sipi(vector);
         return;
@@ -271,6 +318,11 @@ void Cpu::visit_all(Archive& a) {
     a.field("model_cycles", model_cycles);
     a.field("rng_state", rng_state);
     if (a.mode() == Archive::Mode::load) {
+        if (line_watch_.set) stop_watching();
+        if ((monitor_armed || activity == Activity::mwait) && memory.host(monitor_address) != nullptr) {
+            line_watch_.set = true;
+            memory.watch_line(monitor_address, line_watch_);
+        }
         deadline = t;
         budget = 0;
         next_event_changed(events.next());

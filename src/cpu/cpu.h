@@ -38,6 +38,10 @@ struct CpuParts {
     const CpuModel& model;
     u64 master_hz = 2'000'000'000;
     bool clock_follows_cycles = false;  ///< timing.clock = "cycles"
+    // several processors on one memory
+    u32 processors = 1;                     ///< in the package, for CPUID
+    std::shared_ptr<BlockCache> blocks{};   ///< of the first processor, for the others
+    const TimeSource* machine_time = nullptr;  ///< the time of whatever happens now, on whichever processor
 };
 
 /// Why run() came back.
@@ -63,7 +67,8 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     const Isa& isa;
     const CpuModel& model;
     Mmu mmu;
-    std::unique_ptr<BlockCache> blocks;
+    const u32 processors;
+    std::shared_ptr<BlockCache> blocks;  ///< one for all processors of a memory
     NonRootHooks* hooks = nullptr;    ///< set by vmx
     const MsrTable* msrs = nullptr;   ///< rows of cpu and vmx, joined by machine
     CostTable costs{};
@@ -108,6 +113,24 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     /// What must happen after an instruction that did not simply continue; `in` is it.
     void finish_instruction(const Insn& in, Outcome outcome);
     void request_stop() { stop_requested = true; set_attention(); }
+    /// PAUSE gives the rest of the processor's turn away: another processor may hold what it waits for.
+    bool pause_ends_turn = false;
+    bool turn_given_up = false;       ///< with Stop::requested; reset by who runs the turns
+    void give_up_turn() {
+        turn_given_up = true;
+        request_stop();
+    }
+    /// Something came from outside, perhaps from another processor in its turn: a sleeping processor's time goes
+    /// on to the present.
+    void wake();
+    /// Nothing happens until somebody calls wake().
+    bool asleep() const { return activity != Activity::active && !attention; }
+    // MONITOR and MWAIT: the line is watched from MONITOR until the end of the wait.
+    void watch_line(u64 linear);
+    void unwatch_line() {
+        monitor_armed = false;
+        if (line_watch_.set) stop_watching();
+    }
     /// Something may have to be recognised at the next block boundary.
     void set_attention();
     bool attention = false;
@@ -118,9 +141,9 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     const Insn* leave_at = nullptr;   ///< where; null: after a whole block, with rip set
 
     // ---- pins
-    void interrupt_pending_changed() override { set_attention(); }
-    void nmi() override { nmi_pending = true; set_attention(); }
-    void init() override { init_pending = true; set_attention(); }
+    void interrupt_pending_changed() override { wake(); }
+    void nmi() override { nmi_pending = true; wake(); }
+    void init() override { init_pending = true; wake(); }
     void sipi(u8 vector) override;
 
     // ---- reset and derived state (cpu.cpp)
@@ -415,6 +438,16 @@ private:
         running = &in;
         return store_slow(in.seg(), a, &v, sizeof(T));
     }
+    /// Ends a wait when another processor or a device writes to the monitored line.
+    struct LineWatch final : LineWatcher {
+        explicit LineWatch(Cpu& c) : cpu(c) {}
+        void line_written() override;
+        Cpu& cpu;
+        bool set = false;
+    };
+    void stop_watching();
+    LineWatch line_watch_{*this};
+    const TimeSource* const machine_time_;
     u64 code_base_ = 0;
     bool load_slow(unsigned s, u64 linear, void* v, unsigned size);
     bool store_slow(unsigned s, u64 linear, const void* v, unsigned size);

@@ -40,16 +40,19 @@ u32 signature(const CpuModel& m) {
     return m.stepping | (m.model & 0xFu) << 4 | family << 8 | (m.model >> 4) << 16 | extended_family << 20;
 }
 
+/// Bits of an APIC ID that tell the package's cores apart.
+u32 core_bits(const CpuidContext& c) { return static_cast<u32>(std::bit_width(c.processors - 1)); }
+
 CpuidResult version(const CpuModel& m, const CpuidContext& c) {
     CpuidResult r;
     r.eax = signature(m);
     constexpr u32 clflush_line_in_qwords = 8;
-    r.ebx = (c.apic_id & 0xFF) << 24 | u32{c.logical_processors} << 16 | clflush_line_in_qwords << 8;
+    r.ebx = (c.apic_id & 0xFF) << 24 | (1u << core_bits(c)) << 16 | clflush_line_in_qwords << 8;
     add_features(m, 1, 0, r);
     set_bit(r.ecx, 27, c.cr4 & cr4_bits::osxsave);
     if (!c.apic_enabled) set_bit(r.edx, 9, false);
     if (!(c.misc_enable & misc_enable_bits::monitor)) set_bit(r.ecx, 3, false);
-    set_bit(r.edx, 28, c.logical_processors > 1);
+    set_bit(r.edx, 28, c.processors > 1);
     return r;
 }
 
@@ -61,12 +64,15 @@ struct Cache {
 };
 constexpr Cache caches[] = {{1, 1, 8, 64, 0}, {2, 1, 8, 64, 0}, {3, 2, 16, 1024, 0}, {3, 3, 16, 16384, 4}};
 constexpr u32 line = 64;
+constexpr u32 shared_level = 3;  ///< by all cores; the others are a core's own
 
-CpuidResult cache_parameters(u32 subleaf) {
+/// EAX tells addressable IDs, not processors: of those that share the cache, of the cores of the package.
+CpuidResult cache_parameters(const CpuidContext& context, u32 subleaf) {
     if (subleaf >= std::size(caches)) return {};
     const Cache& c = caches[subleaf];
     constexpr u32 self_initializing = 1 << 8;
-    return {c.type | u32{c.level} << 5 | self_initializing, (line - 1) | (c.ways - 1) << 22, c.sets - 1,
+    const u32 cores = (1u << core_bits(context)) - 1, sharing = c.level == shared_level ? cores : 0;
+    return {c.type | u32{c.level} << 5 | self_initializing | sharing << 14 | cores << 26, (line - 1) | (c.ways - 1) << 22, c.sets - 1,
             c.edx};
 }
 
@@ -76,10 +82,10 @@ CpuidResult monitor_leaf(const CpuModel& m) {
     return {line, line, extensions_and_break_events, one_c1_substate};
 }
 
-/// Each processor is a package of its own with one core of one thread.
+/// One package with a core for each processor, of one thread each.
 CpuidResult topology(const CpuidContext& c, u32 subleaf) {
     if (subleaf == 0) return {0, 1, 1 << 8, c.apic_id};
-    if (subleaf == 1) return {0, 1, 2 << 8 | 1, c.apic_id};
+    if (subleaf == 1) return {core_bits(c), c.processors, 2 << 8 | 1, c.apic_id};
     return {0, 0, subleaf & 0xFF, c.apic_id};
 }
 
@@ -139,7 +145,7 @@ CpuidResult basic(const CpuModel& m, const CpuidContext& c, u32 leaf, u32 sublea
     case 1: return version(m, c);
     // TLB descriptors; FFH: cache information is in leaf 4.
     case 2: return {0x76036301, 0x00F0B5FF, 0, 0x00C30000};
-    case 4: return cache_parameters(subleaf);
+    case 4: return cache_parameters(c, subleaf);
     case 5: return monitor_leaf(m);
     case 7:
         add_features(m, 7, subleaf, r);

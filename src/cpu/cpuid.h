@@ -30,7 +30,7 @@ struct CpuidContext {
     u64 cr4 = 0;
     u64 xcr0 = 1, xss = 0;
     u32 apic_id = 0;
-    u8 logical_processors = 1;
+    u32 processors = 1;  ///< in the package
     bool apic_enabled = true;
     u64 misc_enable = misc_enable_bits::fast_strings | misc_enable_bits::monitor;
 };

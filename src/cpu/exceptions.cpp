@@ -333,7 +333,7 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
             cpu.interruptibility &= ~(interruptibility_bits::sti | interruptibility_bits::mov_ss);
             if (v.type == event_type::nmi) cpu.interruptibility |= interruptibility_bits::nmi;
             cpu.activity = Activity::active;
-            cpu.monitor_armed = false;
+            cpu.unwatch_line();
             cpu.trap_suppressed = true;
             cpu.charge(v.type == event_type::external || v.type == event_type::nmi
                            ? CostEvent::interrupt_delivery

@@ -40,7 +40,7 @@ bool external_interrupt(Cpu& cpu) {
         // MWAIT with ECX[0]: a masked interrupt ends the wait, and is not taken.
         if (cpu.activity == Activity::mwait && cpu.mwait_wakes_masked) {
             cpu.activity = Activity::active;
-            cpu.monitor_armed = false;
+            cpu.unwatch_line();
         }
         return false;
     }
@@ -55,8 +55,10 @@ bool more_expected(const Cpu& cpu) {
     return (cpu.interruptibility & (sti | mov_ss)) != 0 || cpu.pending_debug != 0 || cpu.monitor_trap;
 }
 
+}  // namespace
+
 /// INIT: blocked in VMX root operation, an exit in non-root operation, of no effect while waiting for SIPI.
-bool init_signal(Cpu& cpu) {
+bool recognise_init(Cpu& cpu) {
     if (cpu.init_blocked && !cpu.non_root) return false;
     cpu.init_pending = false;
     if (cpu.activity == Activity::wait_for_sipi) return false;
@@ -72,8 +74,10 @@ bool init_signal(Cpu& cpu) {
     return true;
 }
 
+namespace {
+
 bool take_one(Cpu& cpu) {
-    if (cpu.init_pending && init_signal(cpu)) return true;
+    if (cpu.init_pending && recognise_init(cpu)) return true;
     if (cpu.non_root && cpu.hooks->before_debug_traps()) return true;
     if (cpu.activity != Activity::shutdown && debug_traps(cpu)) return true;
     if (cpu.non_root && cpu.hooks->after_debug_traps(cpu.nmi_pending, cpu.interrupts.interrupt_pending()))

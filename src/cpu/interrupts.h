@@ -12,4 +12,7 @@ struct Cpu;
 /// @return control was transferred: Cpu::rip, or the whole context, is another.
 bool recognise_events(Cpu& cpu);
 
+/// To be called at an instruction boundary while Cpu::init_pending is set. False: nothing happened.
+bool recognise_init(Cpu& cpu);
+
 }  // namespace droste

@@ -70,11 +70,13 @@ bool write_tsc(Cpu& cpu, u32, u64 value) {
     const u64 delta = value - (cpu.now() + cpu.tsc_offset_host);
     cpu.tsc_offset_host += delta;
     cpu.tsc_adjust += delta;  // SDM "IA32_TSC_ADJUST MSR"
+    cpu.interrupts.tsc_changed();
     return true;
 }
 bool write_tsc_adjust(Cpu& cpu, u32, u64 value) {
     cpu.tsc_offset_host += value - cpu.tsc_adjust;
     cpu.tsc_adjust = value;
+    cpu.interrupts.tsc_changed();
     return true;
 }
 

@@ -7,12 +7,27 @@
 
 namespace droste {
 
+namespace {
+
+std::vector<std::unique_ptr<LocalApic>> make_local_apics(const BoardConfig& config, const BoardParts& p,
+                                                         ApicBus& bus) {
+    std::vector<std::unique_ptr<LocalApic>> apics;
+    for (const ProcessorWires& w : p.processors)
+        apics.push_back(std::make_unique<LocalApic>(
+            LocalApicConfig{.id = static_cast<u32>(apics.size()),
+                            .bootstrap_processor = apics.empty(),
+                            .max_phys_addr_bits = config.max_phys_addr_bits,
+                            .bus_hz = config.bus_hz},
+            bus, p.events, p.time, w.pins));
+    return apics;
+}
+
+}  // namespace
+
 Board::Board(const BoardConfig& config, const BoardParts& p)
-    : ports_(p.ports), mmio_(p.mmio), memory_(p.memory), apic_window_(p.apic_window), platform_(p.platform),
-      console_(p.console),
-      local_apic_({.max_phys_addr_bits = config.max_phys_addr_bits, .bus_hz = config.bus_hz}, apic_bus_,
-                  p.events, p.time, p.pins),
-      io_apic_(apic_bus_, board::io_apic_id), pic_(InterruptLine(local_apic_, LocalApic::lint0)),
+    : ports_(p.ports), mmio_(p.mmio), memory_(p.memory), platform_(p.platform), console_(p.console),
+      local_apics_(make_local_apics(config, p, apic_bus_)), io_apic_(apic_bus_, board::io_apic_id),
+      pic_(InterruptLine(*local_apics_.front(), LocalApic::lint0)),
       hpet_({}, p.events, p.time, io_apic_, isa(0), isa(8)),
       pit_(p.events, p.time, InterruptLine(hpet_, Hpet::pit_input)),
       rtc_(p.events, p.time, InterruptLine(hpet_, Hpet::rtc_input), config.rtc_epoch),
@@ -26,25 +41,29 @@ Board::Board(const BoardConfig& config, const BoardParts& p)
       fw_cfg_(*this), pci_host_(p.ports, p.mmio), pci_intx_({gsi(16), gsi(17), gsi(18), gsi(19)}),
       pci_config_ports_(pci_host_, reset_control_), pci_ecam_(pci_host_),
       host_bridge_(p.mmio, pci_ecam_, board::ecam),
-      lpc_bridge_(p.ports, acpi_pm_, AcpiPm::range_size, board::pm_base), devices_{&local_apic_,
-                                                                                   &io_apic_,
-                                                                                   &pic_,
-                                                                                   &hpet_,
-                                                                                   &pit_,
-                                                                                   &rtc_,
-                                                                                   &com1_,
-                                                                                   &acpi_pm_,
-                                                                                   &smi_port_,
-                                                                                   &reset_control_,
-                                                                                   &system_control_a_,
-                                                                                   &keyboard_,
-                                                                                   &debug_exit_,
-                                                                                   &debug_console_,
-                                                                                   &post_codes_,
-                                                                                   &fw_cfg_,
-                                                                                   &pci_config_ports_,
-                                                                                   &pci_ecam_},
+      lpc_bridge_(p.ports, acpi_pm_, AcpiPm::range_size, board::pm_base),
+      devices_{&io_apic_,
+               &pic_,
+               &hpet_,
+               &pit_,
+               &rtc_,
+               &com1_,
+               &acpi_pm_,
+               &smi_port_,
+               &reset_control_,
+               &system_control_a_,
+               &keyboard_,
+               &debug_exit_,
+               &debug_console_,
+               &post_codes_,
+               &fw_cfg_,
+               &pci_config_ports_,
+               &pci_ecam_},
       functions_{&host_bridge_, &lpc_bridge_} {
+    std::vector<Device*> apics;
+    for (const auto& apic : local_apics_)
+        apics.push_back(apic.get());
+    devices_.insert(devices_.begin(), apics.begin(), apics.end());
     for (unsigned irq = 0; irq < 16; ++irq) {
         if (irq == 2)
             continue;  // the cascade
@@ -61,9 +80,14 @@ Board::Board(const BoardConfig& config, const BoardParts& p)
     const u64 ram = memory_.ram_bytes(), low = ram < board::pci_hole ? ram : board::pci_hole;
     rtc_.set_memory_size(low, ram - low);
     fw_cfg_.add_memory_size(ram);
-    fw_cfg_.add_cpus(1, 1);
+    const auto processors = static_cast<u16>(local_apics_.size());
+    fw_cfg_.add_cpus(processors, processors);
     reset();
-    apic_window_.connect(local_apic_, p.tsc_offset);
+    for (std::size_t i = 0; i < local_apics_.size(); ++i) {
+        const ProcessorWires& w = p.processors[i];
+        w.window.connect(*local_apics_[i], w.tsc_offset);
+        apic_windows_.push_back(&w.window);
+    }
 }
 
 void Board::attach(PortBus& bus, u16 first, u64 size, Device& device, u64 offset) {
@@ -126,11 +150,12 @@ void Board::visit(Archive& archive) {
     if (test_devices_)
         test_devices_->visit(archive);
     if (archive.mode() == Archive::Mode::load)
-        apic_window_.place();
+        for (ApicWindow* window : apic_windows_)
+            window->place();
 }
 
 AcpiConfig Board::acpi_config() const {
-    return {.cpus = 1, .hpet = true, .ecam = true, .pci = true};
+    return {.cpus = static_cast<unsigned>(local_apics_.size()), .hpet = true, .ecam = true, .pci = true};
 }
 
 bool Board::read(MachinePhys from, void* data, std::size_t size) {

@@ -35,16 +35,21 @@ struct BoardConfig {
     i64 rtc_epoch = 0;
 };
 
+/// A processor as its local APIC sees it.
+struct ProcessorWires {
+    CpuPins& pins;
+    const u64& tsc_offset;  ///< what the processor's TSC is ahead of guest time
+    ApicWindow& window;
+};
+
 /// What the board is plugged into; all outlive it.
 struct BoardParts {
     EventQueue& events;
     const TimeSource& time;
-    CpuPins& pins;
-    const u64& tsc_offset;  ///< what the processor's TSC is ahead of guest time
+    const std::vector<ProcessorWires>& processors;  ///< by APIC ID; the first is the bootstrap processor
     PortBus& ports;
     MemoryBus& mmio;
     PhysicalMemory& memory;
-    ApicWindow& apic_window;
     PlatformControl& platform;
     ByteSink& console;
 };
@@ -59,7 +64,7 @@ public:
     void visit(Archive& archive);
     /// How firmware would have left the interrupt controllers.
     void prepare_without_firmware() {
-        local_apic_.set_virtual_wire();
+        local_apics_.front()->set_virtual_wire();
         for (const u64 mask_register : {1u, 3u})
             pic_.write(mask_register, Width::byte, 0xFF);
     }
@@ -68,7 +73,7 @@ public:
     /// What the ACPI tables must say about this board.
     AcpiConfig acpi_config() const;
     Serial& serial() { return com1_; }
-    LocalApic& local_apic() { return local_apic_; }
+    LocalApic& local_apic(unsigned processor = 0) { return *local_apics_[processor]; }
     FwCfg& fw_cfg() { return fw_cfg_; }
 
 private:
@@ -88,13 +93,13 @@ private:
     PortBus& ports_;
     MemoryBus& mmio_;
     PhysicalMemory& memory_;
-    ApicWindow& apic_window_;
+    std::vector<ApicWindow*> apic_windows_;
     PlatformControl& platform_;
     ByteSink& console_;
     bool a20_ = true;
 
     ApicBus apic_bus_;
-    LocalApic local_apic_;
+    std::vector<std::unique_ptr<LocalApic>> local_apics_;
     IoApic io_apic_;
     Pic pic_;
     InterruptFanout isa_;  // an ISA interrupt reaches the 8259 and the I/O APIC

@@ -156,8 +156,9 @@ Status load_into(Machine::Parts& parts, const BootRequest& given) {
     if (!entry)
         return entry.error();
     parts.board.prepare_without_firmware();
-    set_memory_types(parts.cpu);
-    apply(parts.cpu, *entry);
+    for (const auto& p : parts.processors)
+        set_memory_types(p->cpu);
+    apply(parts.processors.front()->cpu, *entry);
     return {};
 }
 

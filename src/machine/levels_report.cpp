@@ -64,9 +64,25 @@ std::string shares(const std::vector<u64>& cycles) {
     return out;
 }
 
+/// What all processors saw.
+struct Seen {
+    ExitAccounts accounts;
+    std::vector<u64> first;  // tick of each level, of the processor that was the first by its own count
+    explicit Seen(std::span<const LevelObserver* const> observers) {
+        for (const LevelObserver* o : observers) {
+            accounts.add(o->accounts());
+            const std::vector<u64>& theirs = o->first_seen();
+            for (std::size_t level = 0; level < theirs.size(); ++level) {
+                if (level == first.size()) first.push_back(theirs[level]);
+                first[level] = std::min(first[level], theirs[level]);
+            }
+        }
+    }
+};
+
 /// Empty when nothing ran in non-root operation.
-std::string levels_table(const LevelObserver& observer) {
-    const ExitAccounts& a = observer.accounts();
+std::string levels_table(const Seen& seen) {
+    const ExitAccounts& a = seen.accounts;
     if (a.exits() == 0)
         return "";
     constexpr std::size_t most_lines = 12;  // of a level; the JSON report has all
@@ -76,7 +92,7 @@ std::string levels_table(const LevelObserver& observer) {
     const std::vector<Entry> entries = sorted(a);
     for (std::size_t i = 0; i < entries.size();) {
         const unsigned level = entries[i].key.level;
-        const u64 first = level < observer.first_seen().size() ? observer.first_seen()[level] : 0;
+        const u64 first = level < seen.first.size() ? seen.first[level] : 0;
         out += fmt::format("level {}, first ran at tick {}\n", level, first);
         std::size_t shown = 0, left_out = 0;
         for (; i < entries.size() && entries[i].key.level == level; ++i) {
@@ -106,9 +122,10 @@ std::string levels_table(const LevelObserver& observer) {
 
 }  // namespace
 
-void report_levels(const LevelObserver& observer, RunSummary& to) {
-    const ExitAccounts& a = observer.accounts();
-    to.first_seen_tick = observer.first_seen();
+void report_levels(std::span<const LevelObserver* const> observers, RunSummary& to) {
+    const Seen seen(observers);
+    const ExitAccounts& a = seen.accounts;
+    to.first_seen_tick = seen.first;
     const std::size_t levels = to.first_seen_tick.size();
     to.vm_exits = a.exits();
     to.unknown_exits = a.unknown_exits();
@@ -135,13 +152,21 @@ void report_levels(const LevelObserver& observer, RunSummary& to) {
         x.walk_references = per(l.walk_references, l.count);
         to.exits.push_back(std::move(x));
     }
-    to.levels_table = levels_table(observer);
+    to.levels_table = levels_table(seen);
 }
 
-std::vector<std::string> recent_exits(const LevelObserver& observer) {
+std::vector<std::string> recent_exits(std::span<const LevelObserver* const> observers) {
+    constexpr std::size_t most = 16;
+    std::vector<RecentExit> recent;
+    for (const LevelObserver* o : observers)
+        recent.insert(recent.end(), o->recent().begin(), o->recent().end());
+    std::stable_sort(recent.begin(), recent.end(),
+                     [](const RecentExit& a, const RecentExit& b) { return a.time < b.time; });
+    if (recent.size() > most) recent.erase(recent.begin(), recent.end() - most);
     std::vector<std::string> out;
-    for (const RecentExit& e : observer.recent())
+    for (const RecentExit& e : recent)
         out.push_back(
+            (observers.size() == 1 ? "" : fmt::format("processor {:>2}  ", e.processor)) +
             fmt::format("tick {:>14}  level {}  {:<26} qualification {:#x}  rip {:#x}{}", e.tick, e.level,
                         e.reason, e.qualification, e.linear_rip,
                         e.has_guest_physical ? fmt::format("  guest-physical {:#x}", e.guest_physical) : ""));

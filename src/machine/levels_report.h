@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the levels of a run have to tell: the exit accounts as data and as a table of text.
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,9 +11,9 @@ namespace droste {
 
 class LevelObserver;
 
-/// Fills the summary's levels, exits and table.
-void report_levels(const LevelObserver& observer, RunSummary& to);
+/// Fills the summary's levels, exits and table. One observer a processor; what they saw is added up.
+void report_levels(std::span<const LevelObserver* const> observers, RunSummary& to);
 /// The last exits, newest last, one line each.
-std::vector<std::string> recent_exits(const LevelObserver& observer);
+std::vector<std::string> recent_exits(std::span<const LevelObserver* const> observers);
 
 }  // namespace droste

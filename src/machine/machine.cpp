@@ -90,6 +90,8 @@ Result<MachineConfig> machine_config(const Options& o) {
         return Error{fmt::format("memory.size ({}): {} is not a multiple of 2MiB; choose {}",
                                  o.origin("memory.size"), o.shown("memory.size"),
                                  show_size((c.memory_bytes / 0x20'0000 + 1) * 0x20'0000))};
+    c.processors = static_cast<unsigned>(o.number("machine.cpus"));
+    c.quantum = o.number("machine.quantum");
     c.feature_control_locked = o.text("vmx.feature_control") == "locked";
     c.rdrand_seed = o.number("rdrand.seed");
     c.max_ticks = o.number("run.max_ticks");
@@ -100,35 +102,61 @@ Result<MachineConfig> machine_config(const Options& o) {
 }
 
 Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsole& the_host)
-    : options(o), config(std::move(machine_config)), host(the_host), memory(config.memory_bytes, mmio),
-      apic_window(mmio), isa(instruction_tables()), msrs({cpu_msr_rows(), Vmx::msr_rows()}),
-      cpu({.memory = memory,
-           .ports = ports,
-           .interrupts = apic_window,
-           .events = events,
-           .isa = isa,
-           .model = config.model,
-           .master_hz = config.master_hz,
-           .clock_follows_cycles = config.clock_follows_cycles}),
-      vmx(cpu, config.vmx), levels(cpu), console(the_host),
+    : options(o), config(std::move(machine_config)), host(the_host),
+      turns(events, config.master_hz, config.quantum), memory(config.memory_bytes, mmio),
+      apic_pages(mmio, turns), isa(instruction_tables()), msrs({cpu_msr_rows(), Vmx::msr_rows()}),
+      tracker(config.processors), processors(make_processors()), console(the_host),
       board(config.board, {.events = events,
-                           .time = cpu,
-                           .pins = cpu,
-                           .tsc_offset = cpu.tsc_offset_host,
+                           .time = turns,
+                           .processors = wires(),
                            .ports = ports,
                            .mmio = mmio,
                            .memory = memory,
-                           .apic_window = apic_window,
                            .platform = *this,
                            .console = console}) {
-    cpu.msrs = &msrs;
-    vmx.add_observer(levels);
-    vmx.add_observer(entry_failures);
-    cpu.costs = config.costs;
-    cpu.rng_state = config.rdrand_seed;
-    constexpr u64 locked_with_vmx = 5;
-    if (config.feature_control_locked)
-        cpu.feature_control = locked_with_vmx;
+    events.watch(turns);
+    for (std::size_t i = 1; i < processors.size(); ++i)
+        processors[i]->cpu.activity = Activity::wait_for_sipi;
+}
+
+std::vector<std::unique_ptr<Processor>> Machine::Parts::make_processors() {
+    std::vector<std::unique_ptr<Processor>> made;
+    for (unsigned i = 0; i < config.processors; ++i) {
+        ApicWindow& window = apic_pages.add();
+        made.push_back(std::make_unique<Processor>(
+            window,
+            CpuParts{.memory = memory,
+                     .ports = ports,
+                     .interrupts = window,
+                     .events = events,
+                     .isa = isa,
+                     .model = config.model,
+                     .master_hz = config.master_hz,
+                     .clock_follows_cycles = config.clock_follows_cycles,
+                     .processors = config.processors,
+                     .blocks = made.empty() ? nullptr : made.front()->cpu.blocks,
+                     .machine_time = config.processors == 1 ? nullptr : &turns},
+            config.vmx, tracker, i));
+        Processor& p = *made.back();
+        turns.add(p.cpu);
+        p.cpu.msrs = &msrs;
+        p.cpu.costs = config.costs;
+        // Each processor draws its own numbers; the first one's are those of a machine with one.
+        constexpr u64 stream = 0xD1B5'4A32'D192'ED03;
+        p.cpu.rng_state = config.rdrand_seed + i * stream;
+        constexpr u64 locked_with_vmx = 5;
+        if (config.feature_control_locked)
+            p.cpu.feature_control = locked_with_vmx;
+        p.vmx.add_observer(entry_failures);
+    }
+    return made;
+}
+
+std::vector<ProcessorWires> Machine::Parts::wires() {
+    std::vector<ProcessorWires> w;
+    for (const auto& p : processors)
+        w.push_back({p->cpu, p->cpu.tsc_offset_host, p->window});
+    return w;
 }
 
 Machine::Machine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -171,8 +199,11 @@ bool Machine::run_until(u64 tick) {
 u64 Machine::state_hash() {
     return parts_->state_hash();
 }
-Cpu& Machine::cpu() {
-    return parts_->cpu;
+unsigned Machine::processors() const {
+    return static_cast<unsigned>(parts_->processors.size());
+}
+Cpu& Machine::cpu(unsigned number) {
+    return parts_->processors[number]->cpu;
 }
 PhysicalMemory& Machine::memory() {
     return parts_->memory;
@@ -194,22 +225,28 @@ RunSummary Machine::summary() const {
     s.timing_clock = o.text("timing.clock");
     s.routing_design = o.text("routing.design");
     s.memory_bytes = p.config.memory_bytes;
-    s.ticks = p.cpu.ticks();
-    s.cycles = p.cpu.cycles();
-    s.guest_ns = static_cast<u64>(u128(p.cpu.now()) * 1'000'000'000 / p.config.master_hz);
+    s.ticks = p.turns.ticks();
+    s.cycles = p.turns.cycles();
+    s.guest_ns = static_cast<u64>(u128(p.turns.now()) * 1'000'000'000 / p.config.master_hz);
     s.host_seconds = p.host_seconds;
     s.console_bytes = p.console.bytes();
     s.console_sha256 = p.console.sha256();
     s.state_hash = p.state_hash();
     s.hash_trail = p.hash_trail;
     s.input = p.input_log;
-    s.walks = p.cpu.mmu.counters.walks;
-    s.walk_references = p.cpu.mmu.counters.references;
-    s.ept_references = p.cpu.mmu.counters.ept_references;
-    report_levels(p.levels, s);
+    std::vector<const LevelObserver*> levels;
+    for (const auto& processor : p.processors) {
+        const Cpu& cpu = processor->cpu;
+        s.processors.push_back({cpu.ticks(), cpu.cycles()});
+        s.walks += cpu.mmu.counters.walks;
+        s.walk_references += cpu.mmu.counters.references;
+        s.ept_references += cpu.mmu.counters.ept_references;
+        levels.push_back(&processor->levels);
+    }
+    report_levels(levels, s);
     for (const auto& [check, f] : p.entry_failures.failures())
         s.entry_failures.push_back({check, f.count, f.first_tick});
-    s.last_exits = recent_exits(p.levels);
+    s.last_exits = recent_exits(levels);
     return s;
 }
 

@@ -29,14 +29,16 @@ public:
 
     /// Runs until the guest ends, or `options` say that it is enough.
     RunEnd run();
-    /// Runs until `tick` instructions have retired at most (tests, debuggers). True: the guest has not ended.
+    /// Runs until `tick` instructions have retired (tests, debuggers): exactly so many with one processor; with
+    /// several, to the end of the round in which their sum reaches it. True: the guest has not ended.
     bool run_until(u64 tick);
     RunSummary summary() const;
 
     /// A hash of all that the guest can see; equal runs have equal hashes at equal ticks.
     u64 state_hash();
 
-    Cpu& cpu();
+    unsigned processors() const;
+    Cpu& cpu(unsigned number = 0);
     PhysicalMemory& memory();
 
     struct Parts;

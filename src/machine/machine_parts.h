@@ -3,7 +3,9 @@
 #pragma once
 #include <chrono>
 #include <deque>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/events.h"
 #include "base/host_output.h"
@@ -15,10 +17,10 @@
 #include "machine/console.h"
 #include "machine/entry_failures.h"
 #include "machine/machine.h"
+#include "machine/processor.h"
+#include "machine/turns.h"
 #include "mmu/physical_memory.h"
-#include "nested/level_observer.h"
 #include "vmx/insns.h"
-#include "vmx/vmx.h"
 
 namespace droste {
 
@@ -29,6 +31,8 @@ struct MachineConfig {
     CostTable costs;
     BoardConfig board;
     u64 memory_bytes = 0;
+    unsigned processors = 1;
+    Time quantum = 0;
     u64 master_hz = 0;
     bool clock_follows_cycles = false;
     bool feature_control_locked = false;
@@ -52,6 +56,9 @@ struct Machine::Parts final : PlatformControl {
     /// Runs until the guest has ended or `stop_at` ticks have retired.
     void run(u64 stop_at);
     u64 state_hash();
+    /// The processor in its turn, or the last one that was.
+    Processor& in_turn() { return *processors[turns.running_processor()]; }
+    u64 ticks() const { return turns.ticks(); }
 
     const Options options;
     const MachineConfig config;
@@ -60,14 +67,14 @@ struct Machine::Parts final : PlatformControl {
     MemoryBus mmio;
     PortBus ports;
     EventQueue events;
+    Turns turns;
     PhysicalMemory memory;
-    ApicWindow apic_window;
+    ApicPages apic_pages;
     Isa isa;
     MsrTable msrs;
-    Cpu cpu;
-    Vmx vmx;
-    LevelObserver levels;
+    LevelTracker tracker;
     EntryFailures entry_failures;
+    std::vector<std::unique_ptr<Processor>> processors;
     Console console;
     Board board;
 
@@ -100,10 +107,16 @@ private:
     void feed_serial();
     void schedule_mark();
     void reach_mark();
+    std::vector<std::unique_ptr<Processor>> make_processors();
+    std::vector<ProcessorWires> wires();
     void shut_down();
     void idle();
+    bool deaf() const;
     void pace(Time idle_time);
     bool nothing_else_pending();
+    /// With one processor, marks stop it at an exact tick. With several they are looked at between rounds, so that
+    /// where they stand does not change who runs when.
+    bool exact_marks() const { return processors.size() == 1; }
 
     Poll poll_event_{*this};
     Mark mark_event_{*this};

@@ -98,6 +98,9 @@ std::string summary_json(const RunSummary& s) {
         {"vm_entry_failures", std::move(failures)},
         {"last_exits", s.last_exits},
     };
+    j["processors"] = Json::array();
+    for (const ProcessorSummary& p : s.processors)
+        j["processors"].push_back({{"ticks", p.ticks}, {"cycles", p.cycles}});
     j["wall_seconds"] = s.host_seconds;
     j["mips"] = mips(s);
     j["levels"] = Json::array();
@@ -142,6 +145,12 @@ std::string summary_text(const RunSummary& s, bool colour) {
     out += fmt::format("ticks {}   cycles {}   guest time {:.3f} s   host time {:.2f} s   {:.1f} MIPS\n",
                        in_thousands(s.ticks), in_thousands(s.cycles), static_cast<double>(s.guest_ns) / 1e9,
                        s.host_seconds, mips(s));
+    if (s.processors.size() > 1) {
+        out += fmt::format("ticks by processor:");
+        for (const ProcessorSummary& p : s.processors)
+            out += fmt::format(" {}", in_thousands(p.ticks));
+        out += "\n";
+    }
     out += fmt::format("console {} bytes, sha256 {}   state {:016x}\n", in_thousands(s.console_bytes),
                        s.console_sha256.substr(0, 16), s.state_hash);
     return out;

@@ -38,6 +38,11 @@ struct StampedInput {
     u8 byte;
 };
 
+/// What one processor did.
+struct ProcessorSummary {
+    u64 ticks = 0, cycles = 0;
+};
+
 struct HashMark {
     u64 tick;
     u64 hash;
@@ -77,6 +82,7 @@ struct RunSummary {
     u64 state_hash = 0;
     std::vector<HashMark> hash_trail;
     std::vector<StampedInput> input;
+    std::vector<ProcessorSummary> processors;  ///< by number; `ticks` and `cycles` are the sums
     u64 walks = 0, walk_references = 0, ept_references = 0;
     /// First tick of each level that ran, level 0 first.
     std::vector<u64> first_seen_tick{0};

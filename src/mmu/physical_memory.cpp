@@ -123,8 +123,41 @@ void PhysicalMemory::code_hit(u64 a, u64 size, u64 lines) {
     const unsigned last =
         static_cast<unsigned>(std::min((a & (page_bytes - 1)) + size - 1, page_bytes - 1) / 64);
     const u64 written = (~0ull >> (63 - (last - first))) << first;
-    if (size != 0 && (lines & written) != 0 && watcher_ != nullptr)
-        watcher_->code_overwritten(a / page_bytes, lines & written);
+    if (size == 0 || (lines & written) == 0) return;
+    for (std::size_t i = 0; i < watches_.size();) {
+        const u64 line = watches_[i].line;
+        if (line < (a & ~63ull) || line >= a + size) {
+            ++i;
+            continue;
+        }
+        LineWatcher& watcher = *watches_[i].watcher;
+        watches_.erase(watches_.begin() + static_cast<long>(i));
+        watcher.line_written();
+    }
+    if (watcher_ != nullptr) watcher_->code_overwritten(a / page_bytes, lines & written);
+}
+
+u64 PhysicalMemory::watched_lines(u64 a) const {
+    u64 lines = 0;
+    for (const Watch& w : watches_)
+        if (w.line / page_bytes == a / page_bytes) lines |= 1ull << (w.line % page_bytes / 64);
+    return lines;
+}
+
+void PhysicalMemory::watch_line(u64 a, LineWatcher& watcher) {
+    unwatch_line(watcher);
+    watches_.push_back({a & ~63ull, &watcher});
+    add_code(a, watched_lines(a));
+}
+
+void PhysicalMemory::unwatch_line(LineWatcher& watcher) {
+    const auto watch =
+        std::find_if(watches_.begin(), watches_.end(), [&](const Watch& w) { return w.watcher == &watcher; });
+    if (watch == watches_.end()) return;
+    const u64 frame = watch->line / page_bytes;
+    watches_.erase(watch);
+    if (watcher_ != nullptr) watcher_->code_overwritten(frame, 0);  // marks anew what holds code
+    else clear_code(frame * page_bytes);
 }
 
 // Only pages that are not all zeros are kept: {frame index, contents}..., ended by the number of frames.

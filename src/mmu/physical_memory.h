@@ -15,8 +15,16 @@ class Archive;
 class CodeWatcher {
 public:
     virtual ~CodeWatcher() = default;
-    /// 64-byte lines `granules` of frame number `frame` (machine-physical >> 12) change now.
+    /// 64-byte lines `granules` of frame number `frame` (machine-physical >> 12) change now. Without any, only what
+    /// is marked in the frame is to be told again.
     virtual void code_overwritten(u64 frame, u64 granules) = 0;
+};
+
+/// Told when a byte of the one line that it watches is written, by whatever writer; after that it watches none.
+class LineWatcher {
+public:
+    virtual ~LineWatcher() = default;
+    virtual void line_written() = 0;
 };
 
 /// RAM below and above the hole for devices that ends at 4 GiB. Backed by lazily populated host memory.
@@ -58,8 +66,12 @@ public:
         if (host(a) != nullptr) code_[frame_index(a)] |= granules;
     }
     void clear_code(u64 a) {
-        if (host(a) != nullptr) code_[frame_index(a)] = 0;
+        if (host(a) != nullptr) code_[frame_index(a)] = watched_lines(a);
     }
+    /// Lines that processors monitor are treated as lines with code: a frame with one gets no write tags. The
+    /// caller drops those that there are.
+    void watch_line(u64 a, LineWatcher& watcher);
+    void unwatch_line(LineWatcher& watcher);
     void set_code_watcher(CodeWatcher* watcher) { watcher_ = watcher; }
     /// To be called before `size` bytes at `a` (within one page, RAM) are changed through host().
     void about_to_write(u64 a, u64 size) {
@@ -90,11 +102,17 @@ private:
         std::memcpy(p, &v, sizeof v);
     }
     void code_hit(u64 a, u64 size, u64 lines);
+    u64 watched_lines(u64 a) const;
+    struct Watch {
+        u64 line;
+        LineWatcher* watcher;
+    };
     u64 ram_bytes_, low_bytes_, high_bytes_;
     u8* low_ = nullptr;
     u8* high_ = nullptr;
     MemoryBus& mmio_;
-    std::vector<u64> code_;  // granules with decoded code, by frame index
+    std::vector<u64> code_;  // granules with decoded code or watched, by frame index
+    std::vector<Watch> watches_;
     CodeWatcher* watcher_ = nullptr;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Distribution: counts of values in logarithmic buckets with 1/128 resolution, and exact min, max and sum.
 #pragma once
+#include <algorithm>
 #include <bit>
 #include <map>
 
@@ -16,6 +17,13 @@ public:
         if (value < min_) min_ = value;
         if (value > max_) max_ = value;
         ++buckets_[bucket_of(value)];
+    }
+    void add(const Distribution& other) {
+        count_ += other.count_;
+        sum_ += other.sum_;
+        min_ = std::min(min_, other.min_);
+        max_ = std::max(max_, other.max_);
+        for (const auto& [bucket, n] : other.buckets_) buckets_[bucket] += n;
     }
     u64 count() const { return count_; }
     u64 min() const { return count_ == 0 ? 0 : min_; }

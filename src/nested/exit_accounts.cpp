@@ -45,6 +45,24 @@ void ExitAccounts::entry(u32 node, unsigned level, const Meters& now) {
     }
 }
 
+void ExitAccounts::add(const ExitAccounts& other) {
+    for (const auto& [key, from] : other.lines_) {
+        ExitLine& line = lines_[key];
+        line.count += from.count;
+        line.round_trip.add(from.round_trip);
+        if (line.cycles_by_level.size() < from.cycles_by_level.size())
+            line.cycles_by_level.resize(from.cycles_by_level.size());
+        for (std::size_t i = 0; i < from.cycles_by_level.size(); ++i) line.cycles_by_level[i] += from.cycles_by_level[i];
+        line.exits += from.exits;
+        line.vmreads += from.vmreads;
+        line.vmwrites += from.vmwrites;
+        line.walk_references += from.walk_references;
+    }
+    for (std::size_t i = 0; i < other.in_level_.size(); ++i) in_level_[i] += other.in_level_[i];
+    total_ += other.total_;
+    unknown_ += other.unknown_;
+}
+
 void ExitAccounts::close(Open& trip) {
     ExitLine& line = lines_[trip.key];
     ++line.count;

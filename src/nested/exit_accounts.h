@@ -48,6 +48,12 @@ public:
     void entry(u32 node, unsigned level, const Meters& now);
     /// The run ends at `cycles`: books what passed since the last exit or entry.
     void settle(u64 cycles) { advance(running_level_, cycles); }
+    /// Node `node` runs here after an exit on another processor.
+    void migrated(u32 node) {
+        if (node < open_.size()) open_[node].open = open_[node].entered = false;
+    }
+    /// Adds the closed round trips and the totals of another processor's accounts.
+    void add(const ExitAccounts& other);
     /// An exit whose level the tracker could not tell.
     void unknown_exit() { ++unknown_; }
 

@@ -45,21 +45,23 @@ const ExitAccounts& LevelObserver::accounts() const {
     return accounts_;
 }
 
-void LevelObserver::vmxon(u64) { tracker_.vmxon(0); }
-void LevelObserver::vmxoff() { tracker_.vmxoff(0); }
+void LevelObserver::vmxon(u64) { tracker_.vmxon(0, processor_); }
+void LevelObserver::vmxoff() { tracker_.vmxoff(0, processor_); }
 void LevelObserver::vmptrld(u64 address) { tracker_.vmptrld(0, address); }
 void LevelObserver::vmclear(u64 address) { tracker_.vmclear(0, address); }
 void LevelObserver::vmread(Field, u64, bool) { ++vmreads_; }
 void LevelObserver::vmwrite(Field, u64, bool) { ++vmwrites_; }
 
 void LevelObserver::entered(const EntryEvent& event) {
-    const u32 node = tracker_.entered(event.vmcs);
+    const u32 node = tracker_.entered(event.vmcs, processor_);
     const unsigned level = tracker_.level_of(node);
+    // The clocks of two processors have no common zero: a round trip that began on another one is not counted.
+    if (tracker_.node(node).exited_on != processor_) accounts_.migrated(node);
     if (first_seen_.size() <= level) first_seen_.resize(level + 1, event.ticks);
     accounts_.entry(node, level, meters(event.ticks, cpu_.cycles()));
 }
 
-void LevelObserver::entry_failed(const EntryEvent&, std::string_view) { tracker_.left(); }
+void LevelObserver::entry_failed(const EntryEvent&, std::string_view) { tracker_.left(processor_); }
 
 void LevelObserver::attempted(const ExitEvent& event, u32 node) {
     for (const AttemptRow& row : attempts)
@@ -68,7 +70,7 @@ void LevelObserver::attempted(const ExitEvent& event, u32 node) {
 
 void LevelObserver::exit_recognised(const ExitEvent& event) {
     if (event.row->kind == ExitKind::entry) return;  // a failed entry: nothing ran
-    const u32 node = tracker_.running();
+    const u32 node = tracker_.running(processor_);
     if (node == 0) {
         accounts_.unknown_exit();
     } else {
@@ -76,10 +78,10 @@ void LevelObserver::exit_recognised(const ExitEvent& event) {
         attempted(event, node);
     }
     ++exits_;
-    recent_.push_back({event.ticks, tracker_.level_of(node), event.row->name, event.qualification, event.linear_rip,
+    recent_.push_back({cpu_.now(), processor_, event.ticks, tracker_.level_of(node), event.row->name, event.qualification, event.linear_rip,
                        event.guest_physical.value, event.has_guest_physical});
     if (recent_.size() > 16) recent_.pop_front();
-    tracker_.left();
+    tracker_.left(processor_);
 }
 
 }  // namespace droste

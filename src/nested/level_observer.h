@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/events.h"
 #include "nested/exit_accounts.h"
 #include "nested/level_tracker.h"
 #include "vmx/exit_router.h"
@@ -15,6 +16,8 @@ struct Cpu;
 
 /// One exit of the recent past, for the report of a guest that died.
 struct RecentExit {
+    Time time;
+    unsigned processor;
     u64 tick;
     unsigned level;
     std::string_view reason;
@@ -26,12 +29,16 @@ struct RecentExit {
 
 class LevelObserver final : public VmxObserver {
 public:
-    explicit LevelObserver(const Cpu& cpu) : cpu_(cpu) { first_seen_.push_back(0); }
+    /// Of processor number `processor`. The tracker is shared by all.
+    LevelObserver(const Cpu& cpu, LevelTracker& tracker, unsigned processor)
+        : cpu_(cpu), tracker_(tracker), processor_(processor) {
+        first_seen_.push_back(0);
+    }
 
     /// Complete up to the present cycle.
     const ExitAccounts& accounts() const;
     const LevelTracker& tracker() const { return tracker_; }
-    /// Tick at which each level first ran; index = level.
+    /// The processor's tick at which each level first ran; index = level.
     const std::vector<u64>& first_seen() const { return first_seen_; }
     /// Newest last, at most 16.
     const std::deque<RecentExit>& recent() const { return recent_; }
@@ -51,7 +58,8 @@ private:
     /// A VMX instruction attempted in non-root operation: what it would do to the attempting hypervisor.
     void attempted(const ExitEvent& event, u32 node);
     const Cpu& cpu_;
-    LevelTracker tracker_;
+    LevelTracker& tracker_;
+    const unsigned processor_;
     mutable ExitAccounts accounts_;  // settled when read
     std::vector<u64> first_seen_;
     std::deque<RecentExit> recent_;

@@ -2,12 +2,16 @@
 // The tree of nodes and the resolution of entries.
 #include "nested/level_tracker.h"
 
+#include <algorithm>
+
 #include "base/archive.h"
 #include "base/assert.h"
 
 namespace droste {
 
-LevelTracker::LevelTracker() { nodes_.emplace_back(); }
+LevelTracker::LevelTracker(unsigned processors) : running_(processors), in_operation_(processors) {
+    nodes_.emplace_back();
+}
 
 u32 LevelTracker::child(u32 parent, u64 vmcs) {
     for (const Node& n : nodes_)
@@ -21,23 +25,34 @@ u32 LevelTracker::child(u32 parent, u64 vmcs) {
     return nodes_.back().id;
 }
 
-u32 LevelTracker::pending_guest(u32 hypervisor, u64 vmcs) const {
+u32 LevelTracker::pending_guest(u32 hypervisor, u64 vmcs, unsigned processor) const {
     const Node& h = nodes_[hypervisor];
     // Only one attempt can be the reason of this entry: the most recent one of a guest that is run through another
     // VMCS. Deeper guests count too: H handles their attempts when they are direct children's aliases.
     u32 found = 0;
     for (const auto& [address, use] : h.uses)
-        if (address != vmcs && use.runs != 0 && !use.alias && nodes_[use.runs].pending) found = use.runs;
+        if (address != vmcs && use.runs != 0 && !use.alias && nodes_[use.runs].pending &&
+            nodes_[use.runs].exited_on == processor)
+            found = use.runs;
     return found;
 }
 
-u32 LevelTracker::resolve(u32 hypervisor, u64 vmcs) {
-    const u32 guest = pending_guest(hypervisor, vmcs);
+bool LevelTracker::may_serve(const Node::Use& use, u32 guest) const {
+    if (use.runs == 0) return true;
+    if (running_.size() > 1) {
+        if (use.alias && !use.cleared && use.via != guest) return false;
+        if (!use.alias && nodes_[use.runs].current != no_vmcs) return false;
+    }
+    return use.cleared || use.alias;
+}
+
+u32 LevelTracker::resolve(u32 hypervisor, u64 vmcs, unsigned processor) {
+    const u32 guest = pending_guest(hypervisor, vmcs, processor);
     const Node::Use before = nodes_[hypervisor].uses[vmcs];
-    const bool may_change = before.runs == 0 || before.cleared || before.alias;
     Node::Use now = before;
-    if (guest != 0 && may_change) {
-        now.runs = resolve(guest, *nodes_[guest].pending);
+    if (guest != 0 && may_serve(before, guest)) {
+        now.runs = resolve(guest, *nodes_[guest].pending, processor);
+        now.via = guest;
         now.alias = true;
     } else if (before.runs == 0) {
         now.runs = child(hypervisor, vmcs);
@@ -48,14 +63,22 @@ u32 LevelTracker::resolve(u32 hypervisor, u64 vmcs) {
     return now.runs;
 }
 
-void LevelTracker::vmxon(u32 who) {
+void LevelTracker::vmxon(u32 who, unsigned processor) {
     Node& n = nodes_[who];
+    if (who == 0) {
+        const bool others = std::count(in_operation_.begin(), in_operation_.end(), 1) > in_operation_[processor];
+        in_operation_[processor] = 1;
+        if (others) return;  // what the other processors use goes on
+    }
     n.current = no_vmcs;
     n.pending.reset();
     n.uses.clear();
 }
 
-void LevelTracker::vmxoff(u32 who) { vmxon(who); }
+void LevelTracker::vmxoff(u32 who, unsigned processor) {
+    vmxon(who, processor);
+    if (who == 0) in_operation_[processor] = 0;
+}
 
 void LevelTracker::vmptrld(u32 who, u64 vmcs) { nodes_[who].current = vmcs; }
 
@@ -73,14 +96,15 @@ void LevelTracker::attempt_entry(u32 who) {
     n.pending = n.current;
 }
 
-u32 LevelTracker::entered(u64 vmcs) {
-    running_ = resolve(0, vmcs);
-    nodes_[running_].pending.reset();
-    return running_;
+u32 LevelTracker::entered(u64 vmcs, unsigned processor) {
+    const u32 node = resolve(0, vmcs, processor);
+    running_[processor] = node;
+    nodes_[node].pending.reset();
+    return node;
 }
 
 void LevelTracker::visit(Archive& a) {
-    a.section("level tracker", 1);
+    a.section("level tracker", 2);
     u64 count = nodes_.size();
     a.field("nodes", count);
     if (a.mode() == Archive::Mode::load) nodes_.assign(std::min<u64>(count, 1u << 16), Node{});
@@ -90,6 +114,7 @@ void LevelTracker::visit(Archive& a) {
         a.field("level", n.level);
         a.field("vmcs", n.vmcs);
         a.field("current", n.current);
+        a.field("exited_on", n.exited_on);
         u64 pending = n.pending.value_or(no_vmcs);
         a.field("pending", pending);
         u64 uses = n.uses.size();
@@ -102,6 +127,7 @@ void LevelTracker::visit(Archive& a) {
                 Node::Use use;
                 a.field("address", address);
                 a.field("runs", use.runs);
+                a.field("via", use.via);
                 a.field("alias", use.alias);
                 a.field("cleared", use.cleared);
                 if (use.runs < nodes_.size()) n.uses[address] = use;
@@ -111,12 +137,14 @@ void LevelTracker::visit(Archive& a) {
                 u64 key = address;
                 a.field("address", key);
                 a.field("runs", use.runs);
+                a.field("via", use.via);
                 a.field("alias", use.alias);
                 a.field("cleared", use.cleared);
             }
         }
     }
-    a.field("running", running_);
+    for (u32& node : running_) a.field("running", node);
+    for (u8& on : in_operation_) a.field("in_operation", on);
 }
 
 }  // namespace droste

@@ -60,7 +60,7 @@ Outcome Vmx::enter(bool launch) {
     load_guest_area(cpu_, current_, controls_);
     // SDM "Clearing Address-Range Monitoring"; "Updating Non-Register State": nothing of the host's carries
     // over.
-    cpu_.monitor_armed = false;
+    cpu_.unwatch_line();
     cpu_.debug_cause = 0;
     if (const u64 failed = load_msrs(cpu_, get("entry_msr_load_address"_f), get("entry_msr_load_count"_f))) {
         cpu_.interruptibility = host_blocking;

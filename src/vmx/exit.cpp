@@ -162,7 +162,7 @@ bool Vmx::load_host() {
     cpu_.activity = Activity::active;
     cpu_.interruptibility = 0;
     cpu_.pending_debug = 0;
-    cpu_.monitor_armed = false;
+    cpu_.unwatch_line();
     cpu_.iret_unblocked_nmi = false;
     if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false);
     cpu_.context_changed();

@@ -108,7 +108,7 @@ Outcome Vmx::vmxon(u64 pointer) {
     vmxon_pointer_ = pointer;
     current_ = Vmcs();
     checked_.clear();
-    cpu_.monitor_armed = false;
+    cpu_.unwatch_line();
     fix_control_registers();
     cpu_.charge(CostEvent::vmxon);
     for (VmxObserver* o : observers_) o->vmxon(pointer);

@@ -74,7 +74,7 @@ TEST(Options, IllTypesAndRangesNameTheRemedy) {
     EXPECT_THAT(problem_of("[memory]\nsize = \"1TiB\"\n"), HasSubstr("16MiB to 64GiB"));
     EXPECT_THAT(problem_of("[cpu]\nmodel = 7\n"), HasSubstr("must be a string"));
     EXPECT_THAT(problem_of("[cpu]\nmodel = \"skylake\"\n"), HasSubstr("did you mean \"skylake-sp\"?"));
-    EXPECT_THAT(problem_of("[cpu]\ncount = 2\n"), HasSubstr("only 1 is possible"));
+    EXPECT_THAT(problem_of("[machine]\ncpus = 65\n"), HasSubstr("1 to 64"));
     EXPECT_THAT(problem_of("[run]\nrealtime = \"yes\"\n"), HasSubstr("must be true or false"));
     EXPECT_THAT(problem_of("[boot]\nmodules = [1]\n"), HasSubstr("must be an array of file names"));
     EXPECT_THAT(problem_of("[stack.depth]\nx = 1\n"), HasSubstr("is a key, not a section"));

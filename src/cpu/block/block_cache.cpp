@@ -35,8 +35,8 @@ u64 granules_of(unsigned offset, unsigned bytes) {
 
 }  // namespace
 
-BlockCache::BlockCache(const Isa& isa, const CpuModel& model, PhysicalMemory& memory, Mmu& mmu)
-    : isa_(isa), model_(model), memory_(memory), mmu_(mmu), jumps_(jump_entries), table_(table_entries),
+BlockCache::BlockCache(const Isa& isa, const CpuModel& model, PhysicalMemory& memory)
+    : isa_(isa), model_(model), memory_(memory), jumps_(jump_entries), table_(table_entries),
       in_frame_((memory.ram_bytes() >> 12) + 1), pool_(new u8[pool_bytes]), single_(4) {
     for (auto& s : single_) s.resize(block_size(1) + 64);
     nowhere_.mode = ~0u;
@@ -177,7 +177,7 @@ void BlockCache::insert(Block* b) {
     Block*& head = in_frame_[memory_.frame_index(b->phys)];
     b->next_in_frame = head;
     head = b;
-    if (!memory_.has_code(b->phys)) mmu_.drop_write_tags(b->phys & ~0xFFFull);
+    if (!memory_.has_code(b->phys)) forbid_fast_writes(b->phys & ~0xFFFull);
     memory_.add_code(b->phys, b->granules);
 }
 

@@ -21,8 +21,17 @@ inline constexpr u16 general_protection = 0xFFFD;  ///< #GP(0): too long, or pri
 
 class BlockCache final : public CodeWatcher {
 public:
-    BlockCache(const Isa& isa, const CpuModel& model, PhysicalMemory& memory, Mmu& mmu);
+    BlockCache(const Isa& isa, const CpuModel& model, PhysicalMemory& memory);
     ~BlockCache() override;
+
+    /// The processors that execute these blocks, and whose first-level tables may let them write.
+    void attach(Mmu& mmu) { mmus_.push_back(&mmu); }
+    void detach(Mmu& mmu) { std::erase(mmus_, &mmu); }
+    /// Stores to the page take the slow path from now on, as long as PhysicalMemory says that it holds code or a
+    /// monitored line.
+    void forbid_fast_writes(u64 machine_page) {
+        for (Mmu* m : mmus_) m->drop_write_tags(machine_page);
+    }
 
     /// The block at `linear` (RIP plus CS base) for the present mode, decoded if needed. Null: the fetch failed and
     /// the CPU's pending fault or memory exit is set.
@@ -65,7 +74,7 @@ private:
     const Isa& isa_;
     const CpuModel& model_;
     PhysicalMemory& memory_;
-    Mmu& mmu_;
+    std::vector<Mmu*> mmus_;
     ThunkCache thunks_;
     std::vector<JumpEntry> jumps_;
     std::vector<Block*> table_;        // open addressing by hash(phys, mode)

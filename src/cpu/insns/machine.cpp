@@ -30,6 +30,7 @@ Outcome cpuid_insn(Cpu& cpu, const Insn& in) {
                                .xcr0 = cpu.xcr0,
                                .xss = cpu.xss,
                                .apic_id = cpu.interrupts.id(),
+                               .processors = cpu.processors,
                                .apic_enabled = bit(apic_base, 11),
                                .misc_enable = cpu.misc_enable};
     const u32 leaf = low32(cpu.reg(Gpr::rax));
@@ -195,8 +196,7 @@ Outcome monitor(Cpu& cpu, const Insn& in) {
     if (!cpu.linear_of(in.seg(), cpu.reg(Gpr::rax) & mask, 1, Access::read, linear) ||
         !cpu.load(in.seg(), linear, probe))
         return cpu.failed();
-    cpu.monitor_address = linear;
-    cpu.monitor_armed = true;
+    cpu.watch_line(linear);
     return Outcome::next;
 }
 
@@ -205,8 +205,8 @@ Outcome mwait(Cpu& cpu, const Insn& in) {
     if (cpu.gates.closed(Gate::mwait)) return cpu.vm_exit(Gate::mwait, in, cpu.monitor_armed ? 1 : 0);
     const u32 extensions = low32(cpu.reg(Gpr::rcx));
     if (extensions & ~1u) return cpu.gp0();
-    // A store to the monitored line by this processor happens before MWAIT or not at all, so that only
-    // interrupts end the wait; without an armed monitor MWAIT is NOP.
+    // Without an armed monitor, or after a store to the line, MWAIT is NOP. The line stays watched during the
+    // wait.
     if (!cpu.monitor_armed) return done(cpu, in);
     cpu.rip = cpu.next_rip(in);
     cpu.monitor_armed = false;
@@ -222,6 +222,7 @@ Outcome pause(Cpu& cpu, const Insn& in) {
         if (cpu.hooks->pause(in)) return Outcome::vm_exit;
     }
     cpu.charge(CostEvent::pause);
+    if (cpu.pause_ends_turn) cpu.give_up_turn();
     return Outcome::next;
 }
 

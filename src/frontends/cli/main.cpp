@@ -105,6 +105,8 @@ struct RunCommand {
     std::string stack;
     std::string depth;
     CLI::Option* depth_option = nullptr;
+    std::string cpus;
+    CLI::Option* cpus_option = nullptr;
     Common common;
 
     void add_to(CLI::App& app) {
@@ -113,6 +115,9 @@ struct RunCommand {
         depth_option =
             c.add_option("--depth", depth, "How many levels deep, 1 to 32; short for --set stack.depth=N")
                 ->type_name("N");
+        cpus_option = c.add_option("--cpus", cpus,
+                                   "How many processors, 1 to 64; short for --set machine.cpus=N")
+                          ->type_name("N");
         common.add_to(c);
         c.footer(run_examples);
     }
@@ -122,6 +127,9 @@ struct RunCommand {
             return fail(s.error());
         if (depth_option->count() != 0)
             if (Status s = options.set("stack.depth", depth, "--depth"); !s)
+                return fail(s.error());
+        if (cpus_option->count() != 0)
+            if (Status s = options.set("machine.cpus", cpus, "--cpus"); !s)
                 return fail(s.error());
         return run_machine(options, common);
     }
@@ -142,6 +150,7 @@ struct BootCommand {
         {"--initrd", "boot.initrd", "FILE", "Initial RAM disk, or first module"},
         {"--append", "boot.append", "TEXT", "Kernel command line"},
         {"--memory", "memory.size", "SIZE", "RAM, for instance 2GiB"},
+        {"--cpus", "machine.cpus", "N", "Number of processors, 1 to 64"},
         {"--cpu", "cpu.model", "MODEL", "Processor model"},
         {"--timeout", "run.timeout", "SECONDS", "End the run after so much host time, with status 124"},
     };

@@ -23,7 +23,7 @@ struct ShortKey {
 };
 constexpr ShortKey short_keys[] = {
     {"file", "boot.kernel"},        {"arguments", "boot.append"},   {"initrd", "boot.initrd"},
-    {"memory", "memory.size"},      {"cpus", "cpu.count"},       {"cpu", "cpu.model"},
+    {"memory", "memory.size"},      {"cpus", "machine.cpus"},       {"cpu", "cpu.model"},
     {"features", "cpu.features"},   {"vmx", "vmx.capabilities"},    {"timeout", "run.timeout"},
     {"max_ticks", "run.max_ticks"},
 };

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processor: one logical processor of the machine with what belongs to it alone.
+#pragma once
+#include "cpu/cpu.h"
+#include "machine/apic_window.h"
+#include "nested/level_observer.h"
+#include "vmx/vmx.h"
+
+namespace droste {
+
+struct Processor {
+    /// `parts.interrupts` is `apic_window`.
+    Processor(ApicWindow& apic_window, const CpuParts& parts, const VmxCapabilities& capabilities,
+              LevelTracker& tracker, unsigned number)
+        : window(apic_window), cpu(parts), vmx(cpu, capabilities), levels(cpu, tracker, number) {
+        vmx.add_observer(levels);
+    }
+    ApicWindow& window;
+    Cpu cpu;
+    Vmx vmx;
+    LevelObserver levels;
+};
+
+}  // namespace droste
