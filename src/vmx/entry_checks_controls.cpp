@@ -143,8 +143,12 @@ bool injected_vector(X x) {
 bool injected_error_code_bit(X x) {
     if (!x.injects()) return true;
     const bool deliver = x.entry_info() & interruption::has_code;
+    // Without unrestricted guest every guest is in protected mode: a CR0 field that says otherwise is left to the
+    // checks of the guest state.
+    const bool protected_mode =
+        !x.c.has("unrestricted_guest"_vmx) || (x.v["guest_cr0"_f] & cr0_bits::pe) != 0;
     const bool exception_of_protected_mode =
-        x.injected_type() == interruption::hardware_exception && (x.v["guest_cr0"_f] & cr0_bits::pe) != 0;
+        x.injected_type() == interruption::hardware_exception && protected_mode;
     if (!exception_of_protected_mode) return !deliver;
     return x.caps.has("injection_with_any_error_code"_vmx) ||
            deliver == vector_has_error_code(x.injected_vector());

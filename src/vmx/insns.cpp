@@ -143,7 +143,7 @@ Outcome vmread(Cpu& cpu, const Insn& in) {
     Field field;
     switch (find_field(vmx, encoding, field)) {
     case Found::no_vmcs: return vmx.fail_invalid();
-    case Found::unsupported: return vmx.fail_field(VmxError::unsupported_field);
+    case Found::unsupported: return vmx.fail_valid(VmxError::unsupported_field);
     case Found::yes: break;
     }
     u64 value = vmx.accessed()[field];
@@ -179,11 +179,11 @@ Outcome vmwrite(Cpu& cpu, const Insn& in) {
     Field field;
     switch (find_field(vmx, encoding, field)) {
     case Found::no_vmcs: return vmx.fail_invalid();
-    case Found::unsupported: return vmx.fail_field(VmxError::unsupported_field);
+    case Found::unsupported: return vmx.fail_valid(VmxError::unsupported_field);
     case Found::yes: break;
     }
     if (field->read_only() && !vmx.capabilities().has("vmwrite_any_field"_vmx))
-        return vmx.fail_field(VmxError::read_only_field);
+        return vmx.fail_valid(VmxError::read_only_field);
     const Vmcs& v = vmx.accessed();
     if (encoding & 1) v.set(field, (value << 32) | static_cast<u32>(v[field]));
     else if (!cpu.code64() && field->size() == FieldSize::w64)

@@ -95,12 +95,6 @@ Outcome Vmx::fail_valid(VmxError error) {
     return Outcome::next;
 }
 
-Outcome Vmx::fail_field(VmxError error) {
-    cpu_.flags = flag_image::from_rflags(rflags_bits::zf);
-    accessed().set("vm_instruction_error"_f, static_cast<u32>(error));
-    return Outcome::next;
-}
-
 Outcome Vmx::vmxon(u64 pointer) {
     if ((pointer & 0xFFF) != 0 || !caps_.within_width(pointer)) return fail_invalid();
     if (cpu_.memory.read32(pointer) != caps_.revision) return fail_invalid();

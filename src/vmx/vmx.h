@@ -102,10 +102,8 @@ public:
     // results of instructions, SDM "Conventions"
     Outcome succeed();
     Outcome fail_invalid();
+    /// The error goes to the current VMCS, also when VMREAD or VMWRITE accessed a shadow VMCS.
     Outcome fail_valid(VmxError error);
-    /// VMREAD and VMWRITE of a field that is not there. In non-root operation the error goes to the shadow
-    /// VMCS.
-    Outcome fail_field(VmxError error);
     Outcome fail(VmxError error) { return current_ ? fail_valid(error) : fail_invalid(); }
 
     // ---- exits (exit.cpp). All need Cpu::rip at the guest's instruction.

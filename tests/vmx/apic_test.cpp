@@ -331,14 +331,14 @@ TEST_F(Shadowing, EncodingsBeyondTheBitmapExit) {
     EXPECT_EQ(run(vmread), 23u);
 }
 
-TEST_F(Shadowing, ErrorsGoToTheShadow) {
+TEST_F(Shadowing, ErrorsGoToTheCurrentVmcs) {
     const Vmcs shadow(m.memory, VmxMachine::shadow_vmcs);
     m.cpu.reg(Gpr::rax) = 0x6830;
     let(VmxMachine::vmread_bitmap, 0x6830);
     EXPECT_EQ(run(vmread), 18u);
     EXPECT_NE(m.get("guest_rflags"_f) & rflags_bits::zf, 0u);
-    EXPECT_EQ(shadow["vm_instruction_error"_f], 12u);
-    EXPECT_EQ(m.get("vm_instruction_error"_f), 0u);
+    EXPECT_EQ(shadow["vm_instruction_error"_f], 0u);
+    EXPECT_EQ(m.get("vm_instruction_error"_f), 12u);
 }
 
 TEST_F(Shadowing, WithoutLinkVmfailInvalid) {

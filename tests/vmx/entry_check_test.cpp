@@ -439,6 +439,26 @@ TEST(EntryChecks, LegacyHost) {
               "32-bit host: guest not IA-32e, CR4.PCIDE 0, RIP below 4 GiB");
 }
 
+/// CR0.PE decides about the error code with unrestricted guest only; without it the guest is in protected mode.
+TEST(EntryChecks, ErrorCodeOutsideProtectedMode) {
+    constexpr u32 gp = 0x8000030D, gp_with_code = gp | 1u << 11;
+    for (const bool real_mode : {false, true})
+        for (const u32 info : {gp, gp_with_code}) {
+            SCOPED_TRACE(::testing::Message() << "real mode " << real_mode << " information " << info);
+            VmxMachine m({"-injection_with_any_error_code"});
+            Failures failures;
+            m.vmx.add_observer(failures);
+            m.start();
+            if (real_mode) real_mode_guest(m);
+            else m.disable("unrestricted_guest"_vmx);
+            bits_off("guest_cr0"_f, cr0_bits::pe | cr0_bits::pg)(m);
+            inject(m, info);
+            m.enter();
+            EXPECT_EQ(failures.last == "injected event: deliver-error-code bit",
+                      real_mode == (info == gp_with_code));
+        }
+}
+
 /// Processors without IA32_VMX_BASIC[56] want the error code exactly where the exception has one.
 TEST(EntryChecks, ErrorCodeFitsTheVectorWithoutBasic56) {
     constexpr u32 with_code = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17;
