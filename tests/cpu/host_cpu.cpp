@@ -35,15 +35,17 @@ struct Control {
     u64 padding[16];              // 180
     u32 with_vector;              // 200
     u32 host_mxcsr;               // 204
-    u64 more[63];                 // 208
+    u32 components;               // 208
+    u32 more[125];                // 20C
     VectorImage in_vector;        // 400
-    u64 gap[24];                  // 740
-    VectorImage out_vector;       // 800
+    u64 gap[48];                  // E80
+    VectorImage out_vector;       // 1000
 };
 static_assert(offsetof(Control, out_gpr) == 0x100 && offsetof(Control, with_vector) == 0x200 &&
-              offsetof(Control, in_vector) == 0x400 && offsetof(Control, out_vector) == 0x800);
+              offsetof(Control, components) == 0x208 && offsetof(Control, in_vector) == 0x400 &&
+              offsetof(Control, out_vector) == 0x1000);
 Control& control = *reinterpret_cast<Control*>(control_address);
-constexpr u64 stub_address = control_address + 0x1000;
+constexpr u64 stub_address = control_address + 0x2000;
 constexpr u64 scratch_stack = control_address + 0x3000;
 constexpr u16 user_code32 = 0x23, user_data = 0x2B, user_code64 = 0x33;
 constexpr u16 ldt_code16 = 0x07, ldt_data16 = 0x0F;
@@ -72,7 +74,7 @@ droste_test_save_host:
     mov %rsp, 0x40200098
     cmpl $0, 0x40200200
     je 1f
-    mov $7, %eax
+    mov 0x40200208, %eax
     xor %edx, %edx
     xrstor64 0x40200400
 1:
@@ -138,9 +140,9 @@ droste_test_exit64:
     popq 0x40200090
     cmpl $0, 0x40200200
     je 1f
-    mov $7, %eax
+    mov 0x40200208, %eax
     xor %edx, %edx
-    xsave64 0x40200800
+    xsave64 0x40201000
 1:
     .globl droste_test_exit_signal
 droste_test_exit_signal:
@@ -211,6 +213,9 @@ void take_exception(int number, siginfo_t*, void* context) {
         VectorImage& v = control.out_vector;
         if (!(v.xstate_bv & 2)) v.xmm = {};
         if (!(v.xstate_bv & 4)) v.ymm_high = {};
+        if (!(v.xstate_bv & 0x20)) v.opmask = {};
+        if (!(v.xstate_bv & 0x40)) v.zmm_high = {};
+        if (!(v.xstate_bv & 0x80)) v.zmm16 = {};
     }
     g[REG_RIP] = static_cast<greg_t>(reinterpret_cast<u64>(&droste_test_exit_signal));
     g[REG_RSP] = static_cast<greg_t>(control.host_rsp);
@@ -257,6 +262,11 @@ HostCpu::HostCpu() {
     control.exit = reinterpret_cast<u64>(&droste_test_exit64);
     control.stub = stub_address | (u64(user_code32) << 32);
     control.host_mxcsr = 0x1F80;
+    constexpr u64 avx512 = 0xE0;
+    u32 low, high;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    components_ = (low & avx512) == avx512 ? 7 | avx512 : 7;
+    control.components = static_cast<u32>(components_);
     stack_t stack{};
     stack.ss_sp = std::malloc(signal_stack_size);
     stack.ss_size = signal_stack_size;
@@ -298,7 +308,10 @@ HostEvent HostCpu::execute(std::span<const u8> bytes, CodeSize size, bool with_v
     control.in_gpr = state.gpr;
     control.in_rflags = state.rflags;
     control.with_vector = with_vector;
-    if (with_vector) control.in_vector = state.vector;
+    if (with_vector) {
+        control.in_vector = state.vector;
+        control.in_vector.xstate_bv = components_;
+    }
     event = {};
     event_rip = 0;
     event_with_vector = with_vector;

@@ -10,7 +10,7 @@
 
 namespace droste::test {
 
-/// The XSAVE area in standard format: x87, SSE, AVX.
+/// The XSAVE area in standard format: x87, SSE, AVX, opmask, ZMM_Hi256, Hi16_ZMM.
 struct alignas(64) VectorImage {
     u16 fcw{0x37F}, fsw{};
     u8 ftw{}, reserved0{};
@@ -23,8 +23,18 @@ struct alignas(64) VectorImage {
     u64 xstate_bv{7}, xcomp_bv{};
     std::array<u64, 6> header_rest{};
     std::array<std::array<u64, 2>, 16> ymm_high{};
+    std::array<u8, 1088 - 832> between{};
+    std::array<u64, 8> opmask{};
+    std::array<std::array<u64, 4>, 16> zmm_high{};
+    std::array<std::array<u64, 8>, 16> zmm16{};  ///< ZMM16..31
+
+    /// Quadword k of vector register n.
+    u64& quad(unsigned n, unsigned k) {
+        return n >= 16 ? zmm16[n - 16][k] : k < 2 ? xmm[n][k] : k < 4 ? ymm_high[n][k - 2] : zmm_high[n][k - 4];
+    }
 };
-static_assert(sizeof(VectorImage) == 832);
+static_assert(offsetof(VectorImage, opmask) == 1088 && offsetof(VectorImage, zmm16) == 1664 &&
+              sizeof(VectorImage) == 2688);
 
 /// What an instruction starts from and leaves.
 struct UserState {
@@ -66,6 +76,8 @@ public:
     u8* memory() { return reinterpret_cast<u8*>(data); }
     u64 fs_base() const { return fs_base_; }
     u64 gs_base() const { return gs_base_; }
+    /// The state components that the host takes part with: 7, or E7H with AVX-512.
+    u64 components() const { return components_; }
 
     /// Executes `bytes` at `insn` (16-bit: offset insn - code). `rip` of the result is the address of the
     /// next instruction; after an exception, the saved one. `with_vector`: state.vector is loaded and saved
@@ -77,6 +89,7 @@ private:
     u8* code_alias_ = nullptr;
     std::array<bool, 3> available_{};
     u64 fs_base_ = 0, gs_base_ = 0;
+    u64 components_ = 7;
 };
 
 }  // namespace droste::test

@@ -49,6 +49,8 @@ HostFuzz::HostFuzz(CodeSize size)
             }
         }
     }
+    cpu.cr4 |= cr4_bits::osxsave;
+    cpu.xcr0 = 7 | (host_.components() & 0xE0);
     cpu.context_changed();
     ASSERT(cpu.mode == generator_.mode());
 }
@@ -77,8 +79,10 @@ HostFuzz::Result HostFuzz::run_emulated(const FuzzCase& c) {
         cpu.fx.fcw = v.fcw; cpu.fx.fsw = v.fsw; cpu.fx.ftw = v.ftw; cpu.fx.fop = v.fop;
         cpu.fx.fip = v.fip; cpu.fx.fdp = v.fdp; cpu.fx.mxcsr = v.mxcsr;
         cpu.fx.st = v.st;
-        for (unsigned i = 0; i < 16; ++i)
-            cpu.vec[i].q = {v.xmm[i][0], v.xmm[i][1], v.ymm_high[i][0], v.ymm_high[i][1]};
+        VectorImage from = v;
+        for (unsigned i = 0; i < 32; ++i)
+            for (unsigned k = 0; k < 8; ++k) cpu.vec[i].q[k] = from.quad(i, k);
+        cpu.opmask = v.opmask;
     }
     cpu.memory_fault = {};
     Result r;
@@ -98,10 +102,9 @@ HostFuzz::Result HostFuzz::run_emulated(const FuzzCase& c) {
         v.fcw = cpu.fx.fcw; v.fsw = cpu.fx.fsw; v.ftw = cpu.fx.ftw; v.fop = cpu.fx.fop;
         v.fip = cpu.fx.fip; v.fdp = cpu.fx.fdp; v.mxcsr = cpu.fx.mxcsr;
         v.st = cpu.fx.st;
-        for (unsigned i = 0; i < 16; ++i) {
-            v.xmm[i] = {cpu.vec[i].q[0], cpu.vec[i].q[1]};
-            v.ymm_high[i] = {cpu.vec[i].q[2], cpu.vec[i].q[3]};
-        }
+        for (unsigned i = 0; i < 32; ++i)
+            for (unsigned k = 0; k < 8; ++k) v.quad(i, k) = cpu.vec[i].q[k];
+        v.opmask = cpu.opmask;
     }
     return r;
 }
@@ -130,6 +133,11 @@ std::string HostFuzz::compare(const FuzzCase& c, Result& host, Result& emulated)
     if (v.mxcsr != w.mxcsr) return "mxcsr";
     if (std::memcmp(&v.xmm, &w.xmm, sizeof v.xmm) != 0) return "xmm";
     if (std::memcmp(&v.ymm_high, &w.ymm_high, sizeof v.ymm_high) != 0) return "ymm";
+    if (host_.components() & 0xE0) {
+        if (v.opmask != w.opmask) return "opmask";
+        if (v.zmm_high != w.zmm_high) return "zmm";
+        if (v.zmm16 != w.zmm16) return "zmm16";
+    }
     if (v.fcw != w.fcw) return "fcw";
     if (v.fsw != w.fsw) return "fsw";
     if (v.ftw != w.ftw) return "ftw";
@@ -210,6 +218,14 @@ std::string HostFuzz::report(const FuzzCase& c, const Result& host, const Result
                 wide(fmt::format("ymmh{}", i), b.ymm_high[i][1], b.ymm_high[i][0], h.ymm_high[i][1],
                      h.ymm_high[i][0], e.ymm_high[i][1], e.ymm_high[i][0]);
             }
+    }
+    if (c.decoded.row->domain == Domain::avx512 || c.decoded.row->domain == Domain::avx) {
+        VectorImage b = c.state.vector, h = host.state.vector, e = emulated.state.vector;
+        for (unsigned i = 0; i < 8; ++i) line(fmt::format("k{}", i), b.opmask[i], h.opmask[i], e.opmask[i]);
+        for (unsigned i = 0; i < 32; ++i)
+            for (unsigned k = i < 16 ? 4 : 0; k < 8; k += 2)
+                wide(fmt::format("y{}.{}", i, k), b.quad(i, k + 1), b.quad(i, k), h.quad(i, k + 1), h.quad(i, k),
+                     e.quad(i, k + 1), e.quad(i, k));
     }
     unsigned shown = 0;
     for (u64 at = 0; at < HostCpu::data_size && shown < 16; at += 8) {

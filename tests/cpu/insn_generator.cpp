@@ -37,6 +37,13 @@ bool scalar_of_32(const InsnRow& r) {
     return has_type(r, Type::s32);
 }
 
+bool of_16(const InsnRow& r) { return r.needs == Feature::avx512fp16 || r.mnemonic == "VCVTPH2PS"; }
+bool vector_rm(const InsnRow& r) { return has(r, Where::vec_rm) || has(r, Where::vec_rm_only); }
+bool qword_indexes(const InsnRow& r) {
+    return r.mnemonic.find("GATHERQ") != std::string_view::npos ||
+           r.mnemonic.find("SCATTERQ") != std::string_view::npos;
+}
+
 }  // namespace
 
 u32 InsnGenerator::mode() const {
@@ -62,7 +69,7 @@ u64 InsnGenerator::pick_address(const InsnRow& row, Random& random) const {
     constexpr u64 last = HostCpu::data_size;
     const u64 r = random.below(100);
     u64 at;
-    if (r < 2) at = last - random.below(64);                 // into the guard behind
+    if (r < (row.operands.mask_bytes != 0 ? 8 : 2)) at = last - random.below(64);                 // into the guard behind
     else if (r < 3) at = 0 - random.below(64);               // the guard before
     else if (r < 20) at = 0x1000 - random.below(64);         // around the page boundary
     else at = 128 + random.below(last - 1024);
@@ -86,17 +93,18 @@ void InsnGenerator::fill_registers(const InsnRow& row, Random& random, FuzzCase&
     v = VectorImage{};
     const bool fp = row.traits & traits::mxcsr;
     const bool single = random.chance(50) || scalar_of_32(row);
+    const bool half = of_16(row) && random.chance(90);
     const auto quad = [&]() -> u64 {
         if (!fp) return random.value();
+        if (half) return random.float16x4();
         return single ? (u64(random.float32()) << 32) | random.float32() : random.float64();
     };
-    for (unsigned i = 0; i < 16; ++i)
-        for (unsigned k = 0; k < 2; ++k) {
-            v.xmm[i][k] = quad();
-            v.ymm_high[i][k] = quad();
-        }
+    // What an instruction does not know it must leave or clear, so all registers hold something.
+    for (unsigned i = 0; i < 32; ++i)
+        for (unsigned k = 0; k < 8; ++k) v.quad(i, k) = quad();
+    for (u64& k : v.opmask) k = random.chance(20) ? ~0ull : random.chance(30) ? random.value() : random.next();
     v.mxcsr = 0x1F80;
-    if (fp) {
+    if (fp || row.encoding.evex) {
         const u64 r = random.next();
         v.mxcsr |= static_cast<u32>(r & 0x6000);                   // rounding
         if (random.chance(20)) v.mxcsr |= static_cast<u32>(r & 0x8040);  // FTZ, DAZ
@@ -119,16 +127,17 @@ void InsnGenerator::fill_registers(const InsnRow& row, Random& random, FuzzCase&
     if (v.fsw & ~v.fcw & 0x3F) v.fsw |= 0x8080;
     v.ftw = static_cast<u8>(random.chance(70) ? 0xFF : random.chance(50) ? random.next() : 0);
     v.fop = 0;
-    v.xstate_bv = 7;
 }
 
 void InsnGenerator::fill_memory(const InsnRow& row, Random& random, FuzzCase& out) const {
     const bool fp = row.traits & traits::mxcsr;
     const bool x87 = row.domain == Domain::x87;
     const bool single = random.chance(50) || scalar_of_32(row);
+    const bool half = of_16(row) && random.chance(90);
     for (unsigned i = 0; i < out.memory.size(); i += 8) {
         u64 v = random.value();
-        if (fp) v = single ? (u64(random.float32()) << 32) | random.float32() : random.float64();
+        if (fp && half) v = random.float16x4();
+        else if (fp) v = single ? (u64(random.float32()) << 32) | random.float32() : random.float64();
         if (x87) {
             bool is_single = false, is_double = false, is_bcd = false;
             for (const Operand& o : row.operands.op) {
@@ -173,6 +182,36 @@ struct InsnGenerator::Builder {
     }
 };
 
+void InsnGenerator::put_evex(const InsnRow& row, Random& random, bool mem, Builder& b) const {
+    const Encoding& e = row.encoding;
+    const Operands& o = row.operands;
+    const bool is64 = size_ == CodeSize::bits64;
+    const bool vsib = has(row, Where::vsib_index);
+    const unsigned numbers = is64 ? 32 : 8;
+    // Registers beyond 15 by R', X, V'; what names no vector register has no fifth bit.
+    unsigned reg = is64 ? static_cast<unsigned>(random.below(has(row, Where::vec_reg) ? 32 : 16)) & ~7u : 0;
+    if (has(row, Where::mask_reg)) reg = 0;
+    const unsigned rm = is64 ? static_cast<unsigned>(random.below(mem || vector_rm(row) ? 32 : 16)) & ~7u : 0;
+    unsigned vvvv = has(row, Where::vec_vvvv) ? static_cast<unsigned>(random.below(numbers)) : 0;
+    if (vsib && is64) vvvv = static_cast<unsigned>(random.below(2)) * 16;
+    const bool round = !mem && o.rounding != Rounding::none && random.chance(35);
+    const bool broadcast = mem && o.broadcast != 0 && random.chance(35);
+    unsigned l = static_cast<unsigned>(e.l);
+    if (e.l == vector_length::any || e.l == vector_length::ignored) l = static_cast<unsigned>(random.below(3));
+    if (e.l == vector_length::from256) l = 1 + static_cast<unsigned>(random.below(2));
+    if (round) l = static_cast<unsigned>(random.below(4));
+    const bool masked = o.mask_bytes != 0 && (vsib || random.chance(65));
+    const unsigned aaa = masked ? 1 + static_cast<unsigned>(random.below(7)) : 0;
+    const bool memory_written = mem && o.op[0].where == Where::vec_rm;
+    const bool z = masked && o.zeroing && !memory_written && random.chance(40);
+    const bool w = e.w < 0 ? random.chance(30) : e.w == 1;
+    const unsigned pp = e.pp == Pp::p66 ? 1 : e.pp == Pp::f3 ? 2 : e.pp == Pp::f2 ? 3 : 0;
+    b.put(0x62);
+    b.put((reg & 8 ? 0 : 0x80u) | (rm & 16 ? 0 : 0x40u) | (rm & 8 ? 0 : 0x20u) | (reg & 16 ? 0 : 0x10u) | e.map);
+    b.put((w ? 0x80u : 0u) | (~vvvv & 15) << 3 | 4 | pp);
+    b.put((z ? 0x80u : 0u) | l << 5 | (round || broadcast ? 0x10u : 0u) | (vvvv & 16 ? 0 : 8u) | aaa);
+}
+
 bool InsnGenerator::encode(const InsnRow& row, Random& random, FuzzCase& out) const {
     const Encoding& e = row.encoding;
     const bool is64 = size_ == CodeSize::bits64;
@@ -205,7 +244,7 @@ bool InsnGenerator::encode(const InsnRow& row, Random& random, FuzzCase& out) co
         prefixes[count++] =
             is64 ? overrides[random.below(6)] : overrides[random.below(2) ? 3 : (random.below(2) * 2)];
     }
-    if (!e.vex) {
+    if (!e.vex && !e.evex) {
         if (e.pp == Pp::p66) prefixes[count++] = 0x66;
         if (e.pp == Pp::f3) prefixes[count++] = 0xF3;
         if (e.pp == Pp::f2) prefixes[count++] = 0xF2;
@@ -229,11 +268,15 @@ bool InsnGenerator::encode(const InsnRow& row, Random& random, FuzzCase& out) co
         else if (e.w != 0 && random.chance(40)) rex |= 8;
         if (random.chance(30)) rex &= 8;
     }
-    if (e.vex) {
+    if (e.evex) {
+        put_evex(row, random, mem, b);
+    } else if (e.vex) {
         const bool w = e.w < 0 ? random.chance(30) : e.w == 1;
         const bool l = e.l < 0 ? random.chance(30) : e.l == 1;
         const bool uses_vvvv = has(row, Where::vec_vvvv) || has(row, Where::vvvv_gpr);
-        u8 vvvv = static_cast<u8>(uses_vvvv ? random.below(is64 ? 16 : 8) : 0);
+        const bool masks = has(row, Where::mask_vvvv);
+        u8 vvvv = static_cast<u8>(uses_vvvv || masks ? random.below(is64 && !masks ? 16 : 8) : 0);
+        if (has(row, Where::mask_reg)) rex &= 0xB;
         if (!uses_vvvv && random.chance(1)) vvvv = 1;  // #UD
         const u8 pp = static_cast<u8>(e.pp == Pp::p66 ? 1 : e.pp == Pp::f3 ? 2 : e.pp == Pp::f2 ? 3 : 0);
         const u8 tail = static_cast<u8>(((~vvvv & 15) << 3) | (l << 2) | pp);
@@ -320,8 +363,7 @@ bool InsnGenerator::aim(const InsnRow& row, Random& random, FuzzCase& out) const
 
 void InsnGenerator::aim_vsib(Random& random, FuzzCase& out) const {
     const Decoded& d = out.decoded;
-    const bool qword_index =
-        is_any(d.row->mnemonic, {"VGATHERQPS", "VGATHERQPD", "VPGATHERQD", "VPGATHERQQ"});
+    const bool qword_index = qword_indexes(*d.row);
     const u64 middle = HostCpu::data + 0x1000;
     const u64 disp = static_cast<u64>(static_cast<i64>(d.disp));
     if (d.base >= 0) out.state.gpr[static_cast<unsigned>(d.base)] = offset_in_segment(middle, d) - disp;
@@ -336,12 +378,9 @@ void InsnGenerator::aim_vsib(Random& random, FuzzCase& out) const {
         };
         return one() | (u64(one()) << 32);
     };
-    for (unsigned k = 0; k < 2; ++k) {
-        out.state.vector.xmm[index][k] = quad();
-        out.state.vector.ymm_high[index][k] = quad();
-    }
+    for (unsigned k = 0; k < 8; ++k) out.state.vector.quad(index, k) = quad();
     if (random.chance(5))
-        out.state.vector.xmm[index][random.below(2)] ^= 0x01000000u << random.below(3);  // unmapped
+        out.state.vector.quad(index, static_cast<unsigned>(random.below(2))) ^= 0x01000000u << random.below(3);  // unmapped
 }
 
 /// Registers that an instruction uses without naming them in ModRM.

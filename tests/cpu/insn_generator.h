@@ -37,9 +37,10 @@ public:
     u32 mode() const;
 
 private:
-    struct Builder;
+    struct Builder;  // bytes as they are put together
     void fill_registers(const InsnRow& row, Random& random, FuzzCase& out) const;
     void fill_memory(const InsnRow& row, Random& random, FuzzCase& out) const;
+    void put_evex(const InsnRow& row, Random& random, bool mem, Builder& b) const;
     bool encode(const InsnRow& row, Random& random, FuzzCase& out) const;
     bool aim(const InsnRow& row, Random& random, FuzzCase& out) const;
     void aim_implicit(const InsnRow& row, Random& random, FuzzCase& out) const;

@@ -41,6 +41,28 @@ public:
         default: return next();
         }
     }
+    u16 float16() {
+        const u64 r = next();
+        const u16 sign = static_cast<u16>((r >> 63) << 15);
+        const u16 fraction = static_cast<u16>(value() & 0x3FF);
+        switch ((r >> 8) & 15) {
+        case 0: return sign;
+        case 1: return sign | 0x3C00;
+        case 2: return sign | 0x7C00;
+        case 3: return sign | 0x7E00 | fraction;
+        case 4: return static_cast<u16>(sign | 0x7C00 | (fraction & 0x1FF) | 1);
+        case 5: return sign | fraction;
+        case 6: return sign | 0x7BFF;
+        case 7: return sign | 0x0400;
+        case 8: return static_cast<u16>(r >> 16);
+        default: return static_cast<u16>(sign | ((10 + (r >> 16 & 7)) << 10) | fraction);
+        }
+    }
+    u64 float16x4() {
+        u64 v = 0;
+        for (unsigned i = 0; i < 4; ++i) v = v << 16 | float16();
+        return v;
+    }
     u32 float32() {
         const u64 r = next();
         const u32 sign = static_cast<u32>(r >> 63) << 31;

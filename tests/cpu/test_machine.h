@@ -147,6 +147,7 @@ public:
         lower(d, cpu.mode, 0, in);
         if (!(d.row->traits & traits::host_thunk)) return d.row->run.by[in.mem()][in.osz()].body;
         if (!thunk_cache_) thunk_cache_ = std::make_unique<ThunkCache>();
+        if (thunk_cache_->full()) thunk_cache_->reset();
         in.thunk = thunk_cache_->call_for(d, cpu.mode);
         return in.thunk->code.body;
     }

@@ -57,6 +57,7 @@ void BlockCache::clear() {
             in_frame_[i] = nullptr;
         }
     used_ = 0;
+    if (thunks_.full()) thunks_.reset();
 }
 
 Body BlockCache::body_of(const Insn& in) const {
@@ -114,7 +115,7 @@ bool BlockCache::translate(Cpu& cpu, std::span<const u8> bytes, u16 offset, Insn
     case DecodeStatus::ok: break;
     }
     const InsnRow& row = *d.row;
-    if (!model_.features.has(row.needs)) return pseudo(pseudo_op::undefined, undefined_code);
+    if (!enumerated(d, model_.features)) return pseudo(pseudo_op::undefined, undefined_code);
     lower(d, cpu.mode, offset, out);
     if ((row.traits & traits::privileged) && (cpu.mode & mode_bits::user))
         return pseudo(pseudo_op::general_protection, general_protection_code);
@@ -140,6 +141,7 @@ void BlockCache::finish(Insn& sentinel, u16 offset) {
 Block* BlockCache::build(Cpu& cpu, u64 linear, u64 phys, const u8* page) {
     const unsigned offset = phys & 0xFFF;
     std::array<u8, max_insn_bytes> bytes{};
+    if (thunks_.full()) clear();
     if (page == nullptr) {  // code outside RAM: fetched from the bus for each execution
         const unsigned n = std::min(4096 - offset, max_insn_bytes);
         for (unsigned i = 0; i < n; ++i)

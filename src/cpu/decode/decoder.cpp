@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "cpu/decode/evex.h"
 #include "cpu/state.h"
 
 namespace droste {
@@ -46,7 +47,7 @@ int specificity(const Encoding& e) {
 }
 
 bool prefix_matches(const Encoding& e, const Decoded& d, u8 vex_pp) {
-    if (e.vex) {
+    if (e.vex || e.evex) {
         constexpr u8 code[] = {0xFF, 0, 1, 2, 3};  // any, NP, 66, F3, F2
         return code[static_cast<unsigned>(e.pp)] == vex_pp;
     }
@@ -71,6 +72,7 @@ bool row_matches(const InsnRow& r, const Decoded& d, u8 vex_pp, u32 mode) {
     if (e.w >= 0 && e.w != d.rex_w) return false;
     if (e.no_b && d.rex_b) return false;
     if (e.vex && e.l >= 0 && e.l != d.vex_l) return false;
+    if (e.evex && !evex_length_matches(r, d, d.modrm >> 6)) return false;
     if (e.modrm) {
         const u8 mod = d.modrm >> 6, reg = (d.modrm >> 3) & 7, rm = d.modrm & 7;
         if (e.reg >= 0 && e.reg != reg) return false;
@@ -81,9 +83,35 @@ bool row_matches(const InsnRow& r, const Decoded& d, u8 vex_pp, u32 mode) {
     return true;
 }
 
+bool uses(const Operands& o, Where w) {
+    return std::any_of(o.op.begin(), o.op.end(), [w](const Operand& p) { return p.where == w; });
+}
+bool uses_vsib(const Operands& o) { return uses(o, Where::vsib_index); }
+
+/// EVEX.R' extends ModRM.reg and EVEX.X ModRM.rm when they name vector registers.
+void extend_registers(const Operands& o, Decoded& d) {
+    if (uses(o, Where::vec_reg)) d.reg = static_cast<u8>(d.reg | (d.evex_r2 << 4));
+    const bool vector_rm = uses(o, Where::vec_rm) || uses(o, Where::vec_rm_only);
+    if (vector_rm && d.mod == 3) d.rm = static_cast<u8>(d.rm | (d.rex_x << 4));
+    if (uses(o, Where::mask_rm_only)) d.rm &= 7;
+}
+
+/// SDM "Exceptions Type K20", "AMX-E4": there are eight opmask registers and eight tiles.
+bool masks_legal(const Operands& o, Decoded& d) {
+    const bool tiles = uses(o, Where::tile_reg);
+    if ((tiles || uses(o, Where::mask_reg)) && d.rex_r) return false;
+    if ((uses(o, Where::tile_vvvv) || uses(o, Where::mask_vvvv)) && d.vex_vvvv >= 8) return false;
+    if (uses(o, Where::tile_rm_only) && d.rex_b) return false;
+    if (uses(o, Where::mask_rm_only) || (uses(o, Where::mask_rm) && d.mod == 3)) d.rm &= 7;
+    if (tiles && uses(o, Where::tile_vvvv))  // SDM "TDPBF16PS": the three tiles must differ
+        return d.reg != d.rm && d.reg != d.vex_vvvv && d.rm != d.vex_vvvv;
+    return true;
+}
+
 bool uses_vvvv(const Operands& o) {
     return std::any_of(o.op.begin(), o.op.end(), [](const Operand& p) {
-        return p.where == Where::vec_vvvv || p.where == Where::vvvv_gpr;
+        return p.where == Where::vec_vvvv || p.where == Where::vvvv_gpr || p.where == Where::mask_vvvv ||
+               p.where == Where::tile_vvvv;
     });
 }
 
@@ -103,12 +131,15 @@ bool byte_form(const Operands& o) {
     return false;
 }
 
+/// Moves between general and vector registers and the like: EVEX.128 without AVX512VL.
+bool is_128n(const InsnRow& r) { return r.encoding.l == 0 && r.operands.mask_bytes == 0; }
+
 void operand_size(const InsnRow& r, u32 code, Decoded& d) {
     if (byte_form(r.operands)) {
         d.osz = 0;
         return;
     }
-    const bool p66 = d.p66 && r.encoding.pp != Pp::p66 && !d.vex;
+    const bool p66 = d.p66 && r.encoding.pp != Pp::p66 && !d.vex && !d.evex;
     if (code == mode_bits::code64) {
         if ((r.traits & traits::force64) || d.rex_w) d.osz = 3;
         else if (p66) d.osz = 1;
@@ -193,12 +224,21 @@ Isa::Isa(std::span<const RowSpan> tables) {
             rows_.push_back(&row);
             const Encoding& e = row.encoding;
             for (unsigned i = 0; i < (e.plus_r ? 8u : 1u); ++i)
-                by_opcode_[(e.vex ? 1024u : 0u) + e.map * 256u + e.opcode + i].push_back({op});
+                by_opcode_[list_of(e.vex, e.evex, e.map, e.opcode + i)].push_back({op});
         }
     for (auto& list : by_opcode_)
         std::stable_sort(list.begin(), list.end(), [&](Candidate a, Candidate b) {
             return specificity(rows_[a.op]->encoding) > specificity(rows_[b.op]->encoding);
         });
+}
+
+bool enumerated(const Decoded& d, const FeatureSet& features) {
+    const Domain domain = d.row->domain;
+    if (!features.has(d.row->needs)) return false;
+    if (domain == Domain::avx && !features.has(Feature::avx)) return false;
+    if (!d.evex) return true;
+    const bool whole = d.row->encoding.l == vector_length::ignored || d.vector_bytes() == 64;
+    return features.has(Feature::avx512f) && (whole || features.has(Feature::avx512vl) || is_128n(*d.row));
 }
 
 DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d) const {
@@ -271,6 +311,12 @@ DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d) c
         opcode = c.take();
         if (c.ran_out()) return out_of_bytes();
         if (map < 1 || map > 3) return DecodeStatus::undefined;
+    } else if (opcode == 0x62 && (is64 || (c.has_more() && c.peek() >= 0xC0 && !(mode & mode_bits::real)))) {
+        if (d.p66 || d.lock || d.rex || d.rep != Rep::none) return DecodeStatus::undefined;
+        const u8 p0 = c.take(), p1 = c.take(), p2 = c.take();
+        opcode = c.take();
+        if (c.ran_out()) return out_of_bytes();
+        if (!take_evex_payload(p0, p1, p2, is64, d, map, vex_pp)) return DecodeStatus::undefined;
     } else if (opcode == 0x0F) {
         map = 1;
         opcode = c.take();
@@ -282,7 +328,7 @@ DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d) c
     }
     d.opcode_offset = static_cast<u8>(c.at() - 1);
 
-    const auto& list = candidates(d.vex, map, opcode);
+    const auto& list = by_opcode_[list_of(d.vex, d.evex, map, opcode)];
     if (list.empty()) return DecodeStatus::undefined;
     const bool needs_modrm =
         std::any_of(list.begin(), list.end(), [&](Candidate x) { return rows_[x.op]->encoding.modrm; });
@@ -310,15 +356,15 @@ DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d) c
         d.mod = always_register ? 3 : d.modrm >> 6;
         d.reg = static_cast<u8>(((d.modrm >> 3) & 7) | (d.rex_r << 3));
         d.rm = static_cast<u8>((d.modrm & 7) | (d.rex_b << 3));
+        if (d.evex) extend_registers(row.operands, d);
         if (d.mod != 3) {
             if (d.asz == 0) address16(c, d);
             else address32(c, code, d);
-            if (d.has_sib && d.index < 0) {
-                const bool vsib = std::any_of(row.operands.op.begin(), row.operands.op.end(), [](const Operand& o) {
-                    return o.where == Where::vsib_index;
-                });
-                if (vsib) d.index = 4;
+            if (d.has_sib && uses_vsib(row.operands)) {
+                if (d.index < 0) d.index = 4;
+                if (d.evex) d.index = static_cast<i8>(d.index | (d.vex_vvvv & 16));
             }
+            if (d.evex && d.mod == 1) d.disp *= static_cast<i32>(evex_displacement_scale(d));
         }
     } else if (e.plus_r) {
         d.rm = static_cast<u8>((opcode & 7) | (d.rex_b << 3));
@@ -331,11 +377,10 @@ DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d) c
 
     if (d.lock && !((row.traits & traits::lockable) && d.mem())) return DecodeStatus::undefined;
     if (d.vex && d.vex_vvvv != 0 && !uses_vvvv(row.operands)) return DecodeStatus::undefined;
-    if (d.has_sib == false && d.mem()) {
-        const bool vsib = std::any_of(row.operands.op.begin(), row.operands.op.end(),
-                                      [](const Operand& o) { return o.where == Where::vsib_index; });
-        if (vsib) return DecodeStatus::undefined;
-    }
+    if (d.vex && !masks_legal(row.operands, d)) return DecodeStatus::undefined;
+    if (d.evex && !evex_legal(d, is64)) return DecodeStatus::undefined;
+    const bool wants_sib = uses_vsib(row.operands) || uses(row.operands, Where::tile_memory);
+    if (!d.has_sib && d.mem() && wants_sib) return DecodeStatus::undefined;
     return DecodeStatus::ok;
 }
 

@@ -22,14 +22,16 @@ struct Decoded {
     Rep rep = Rep::none;      ///< the last of F2, F3
     i8 segment_override = -1; ///< Seg number, -1 none (in 64-bit mode only FS and GS count)
     bool rex = false;
-    bool vex = false;
+    bool vex = false, evex = false;
     u8 rex_w = 0, rex_r = 0, rex_x = 0, rex_b = 0;  ///< also VEX's, with the sense of REX (1 = extend)
-    u8 vex_l = 0, vex_vvvv = 0;                     ///< vvvv already inverted
+    u8 vex_l = 0, vex_vvvv = 0;                     ///< vvvv already inverted; EVEX: L'L, V'vvvv
+    u8 evex_r2 = 0;                                 ///< R', with the sense of REX
+    u8 evex_b = 0, evex_z = 0, evex_aaa = 0;
     // ModRM
     bool has_modrm = false;
     u8 modrm = 0, sib = 0;
     bool has_sib = false;
-    u8 mod = 0, reg = 0, rm = 0;  ///< reg, rm extended by REX to 0..15 (for +r forms rm = the opcode register)
+    u8 mod = 0, reg = 0, rm = 0;  ///< extended by REX to 0..15, by EVEX to 0..31 (for +r forms rm = the opcode register)
     i8 base = -1, index = -1;     ///< GPR numbers of the memory operand, -1 none; VSIB: index is a vector number
     bool rip_relative = false;
     u8 scale = 0;
@@ -41,6 +43,10 @@ struct Decoded {
     u8 asz = 1;                   ///< 0 = 16, 1 = 32, 2 = 64 bits
     u8 seg = 3;                   ///< segment of the memory operand
     bool mem() const { return has_modrm && mod != 3; }
+    /// EVEX.b is embedded rounding or SAE, so that L'L is no length.
+    bool rounds() const { return evex_b && !mem(); }
+    /// Of VEX and EVEX; of scalars it means nothing.
+    unsigned vector_bytes() const { return rounds() ? 64 : 16u << vex_l; }
 };
 
 enum class DecodeStatus : u8 {
@@ -66,12 +72,16 @@ private:
     struct Candidate {
         u16 op;
     };
-    const std::vector<Candidate>& candidates(bool vex, unsigned map, unsigned opcode) const {
-        return by_opcode_[(vex ? 1024u : 0u) + map * 256 + opcode];
+    /// Legacy maps 0..3, VEX maps 0..3, EVEX maps 0..7.
+    static std::size_t list_of(bool vex, bool evex, unsigned map, unsigned opcode) {
+        return (evex ? 2048u : vex ? 1024u : 0u) + map * 256 + opcode;
     }
     std::vector<const InsnRow*> rows_;
-    std::array<std::vector<Candidate>, 2048> by_opcode_;
+    std::array<std::vector<Candidate>, 4096> by_opcode_;
 };
+
+/// The features of the row, and those of its vector length, are enumerated.
+bool enumerated(const Decoded& d, const FeatureSet& features);
 
 /// The tables of cpu/insns (cpu/insns/tables.cpp).
 std::vector<RowSpan> cpu_instruction_tables();

@@ -12,6 +12,8 @@ namespace droste {
 ///   [REX.W|W0]        REX.W must be 1 / must be 0 (legacy encodings)
 ///   [NOB]             REX.B must be 0: NOP shares its opcode with XCHG of R8 (PAUSE wins with any REX)
 ///   [VEX.{128|256|LIG|LZ}.{NP|66|F3|F2}.{0F|0F38|0F3A}.{W0|W1|WIG}]
+///   [EVEX.{128|256|512|VL|VL256|LIG}.{NP|66|F3|F2}.{0F|0F38|0F3A|MAP5|MAP6}.{W0|W1|WIG}]
+///                     VL: each of 128, 256, 512; VL256: 256 and 512
 ///   opcode bytes      "0F 01 C1": after 0F 01 a full ModRM byte may be given as the last byte
 ///   "+r"              appended to the last opcode byte: its low three bits are a register ("B8+r")
 ///   /r | /0../7       ModRM present; digit: extension in ModRM.reg
@@ -26,9 +28,15 @@ enum class Imm : u8 { none, ib, iw, id, iz, iv, cb, cz, moffs, far, iw_ib, is4 }
 enum class Pp : u8 { any, np, p66, f3, f2 };
 enum class Mod : u8 { any, mem, reg };
 
+/// Values of Encoding::l beside VEX.L and EVEX.L'L themselves.
+namespace vector_length {
+inline constexpr i8 ignored = -1, any = 3, from256 = 4;
+}
+
 struct Encoding {
     bool vex = false;
-    u8 map = 0;           ///< 0 one-byte, 1 0F, 2 0F38, 3 0F3A
+    bool evex = false;
+    u8 map = 0;           ///< 0 one-byte, 1 0F, 2 0F38, 3 0F3A, 5 MAP5, 6 MAP6
     u8 opcode = 0;
     bool plus_r = false;
     bool modrm = false;
@@ -38,7 +46,7 @@ struct Encoding {
     Pp pp = Pp::any;
     i8 w = -1;            ///< REX.W / VEX.W: -1 any
     bool no_b = false;    ///< REX.B must be 0
-    i8 l = -1;            ///< VEX.L: 0 128 or LZ, 1 256, -1 LIG
+    i8 l = -1;            ///< 0 128 or LZ, 1 256, 2 512, or one of vector_length
     Imm imm = Imm::none;
 };
 
@@ -60,9 +68,11 @@ constexpr bool take(std::string_view& s, std::string_view head) {
 }
 
 constexpr void parse_vex(std::string_view t, Encoding& e) {
-    e.vex = true;
-    if (take(t, "128.") || take(t, "LZ.")) e.l = 0;
+    if (take(t, "128.") || (e.vex && take(t, "LZ."))) e.l = 0;
     else if (take(t, "256.")) e.l = 1;
+    else if (e.evex && take(t, "512.")) e.l = 2;
+    else if (e.evex && take(t, "VL.")) e.l = vector_length::any;
+    else if (e.evex && take(t, "VL256.")) e.l = vector_length::from256;
     else if (!take(t, "LIG.")) bad_notation("VEX length");
     if (take(t, "NP.")) e.pp = Pp::np;
     else if (take(t, "66.")) e.pp = Pp::p66;
@@ -72,6 +82,8 @@ constexpr void parse_vex(std::string_view t, Encoding& e) {
     if (take(t, "0F38.")) e.map = 2;
     else if (take(t, "0F3A.")) e.map = 3;
     else if (take(t, "0F.")) e.map = 1;
+    else if (e.evex && take(t, "MAP5.")) e.map = 5;
+    else if (e.evex && take(t, "MAP6.")) e.map = 6;
     else bad_notation("VEX map");
     if (t == "W0") e.w = 0;
     else if (t == "W1") e.w = 1;
@@ -98,7 +110,8 @@ consteval Encoding parse(std::string_view text) {
         if (t == "REX.W") { e.w = 1; continue; }
         if (t == "W0") { e.w = 0; continue; }
         if (t == "NOB") { e.no_b = true; continue; }
-        if (take(t, "VEX.")) { parse_vex(t, e); continue; }
+        if (take(t, "VEX.")) { e.vex = true; parse_vex(t, e); continue; }
+        if (take(t, "EVEX.")) { e.evex = true; parse_vex(t, e); continue; }
         if (t == "/r") { e.modrm = true; continue; }
         if (t.size() == 2 && t[0] == '/' && t[1] >= '0' && t[1] <= '7') {
             e.modrm = true;
@@ -123,13 +136,13 @@ consteval Encoding parse(std::string_view text) {
         const int byte = hex(t[0]) * 16 + hex(t[1]);
         const bool plus = t.size() == 4 && t[2] == '+' && t[3] == 'r';
         if (t.size() != 2 && !plus) bad_notation("opcode byte");
-        if (opcode_bytes == 0 && !e.vex && e.map == 0 && e.pp == Pp::any && !plus && e.opcode == 0 &&
+        if (opcode_bytes == 0 && !e.vex && !e.evex && e.map == 0 && e.pp == Pp::any && !plus && e.opcode == 0 &&
             (byte == 0x66 || byte == 0xF2 || byte == 0xF3) && (text.starts_with("0F") || text == "90")) {
             e.pp = byte == 0x66 ? Pp::p66 : byte == 0xF3 ? Pp::f3 : Pp::f2;
             continue;
         }
-        if (opcode_bytes == 0 && !e.vex && e.map == 0 && byte == 0x0F && !plus) { e.map = 1; continue; }
-        if (opcode_bytes == 0 && !e.vex && e.map == 1 && (byte == 0x38 || byte == 0x3A) && !plus) {
+        if (opcode_bytes == 0 && !e.vex && !e.evex && e.map == 0 && byte == 0x0F && !plus) { e.map = 1; continue; }
+        if (opcode_bytes == 0 && !e.vex && !e.evex && e.map == 1 && (byte == 0x38 || byte == 0x3A) && !plus) {
             e.map = byte == 0x38 ? 2 : 3;
             continue;
         }

@@ -26,7 +26,7 @@ struct Bodies {
 };
 
 /// Which state an instruction belongs to: decides the #UD and #NM checks on CR0, CR4 and XCR0 that come before it.
-enum class Domain : u8 { general, x87, mmx, sse, avx };
+enum class Domain : u8 { general, x87, mmx, sse, avx, avx512, amx };
 
 /// Bits of InsnRow::traits.
 namespace traits {
@@ -45,6 +45,9 @@ inline constexpr u32 privileged = 2048;    ///< #GP(0) when CPL > 0
 inline constexpr u32 not_user_fuzzed = 4096;  ///< no host-CPU oracle (system instruction, or not deterministic)
 inline constexpr u32 no_rep_prefix = 8192;   ///< F2 and F3 give #UD although 66 selects the operand size
 inline constexpr u32 control = 16384;      ///< x87: does not check for pending exceptions first (FNxxx)
+inline constexpr u32 packed = 1 << 25;       ///< VCOMPRESS, VEXPAND: memory holds the selected elements alone
+inline constexpr u32 own_masking = 1 << 27;  ///< EVEX: the bodies do the masking themselves
+inline constexpr u32 distinct = 1 << 26;     ///< EVEX: #UD when the destination is also a source
 }  // namespace traits
 
 struct InsnRow {

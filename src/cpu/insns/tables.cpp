@@ -10,7 +10,8 @@ std::vector<RowSpan> cpu_instruction_tables() {
     return {arithmetic_rows(), logic_rows(),   shift_rows(), bit_rows(),    move_rows(), stack_rows(),
             string_rows(),     branch_rows(),  flag_rows(),  hint_rows(),   bcd_rows(),  sse_rows(),
             avx_rows(),        mmx_rows(),     x87_rows(),   crypto_rows(), far_rows(),  segment_rows(),
-            control_rows(),    machine_rows(), xsave_rows()};
+            control_rows(),    machine_rows(), xsave_rows(), avx_extension_rows(), avx512_move_rows(),
+            avx512_float_rows(), avx512_integer_rows(), avx512_fp16_rows(), avx512_mask_rows()};
 }
 
 }  // namespace droste

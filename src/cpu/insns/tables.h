@@ -21,6 +21,12 @@ RowSpan bcd_rows();          // AAA AAS AAM AAD DAA DAS
 // executed by thunks
 RowSpan sse_rows();
 RowSpan avx_rows();
+RowSpan avx_extension_rows();  // AVX-VNNI, GFNI, VAES, VPCLMULQDQ in VEX
+RowSpan avx512_move_rows();
+RowSpan avx512_float_rows();
+RowSpan avx512_integer_rows();
+RowSpan avx512_fp16_rows();
+RowSpan avx512_mask_rows();
 RowSpan mmx_rows();
 RowSpan x87_rows();
 RowSpan crypto_rows();       // AES PCLMUL SHA

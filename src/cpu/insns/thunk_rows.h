@@ -63,6 +63,21 @@ consteval InsnRow avx_mixed(std::string_view name, Encoding e, Operands o, Code 
     return r;
 }
 
+consteval InsnRow evex(std::string_view name, Encoding e, Operands o, Feature needs, FlagUse flags = {},
+                       u32 more = 0) {
+    return {name, e, o, {}, needs, traits::host_thunk | more, flags, Domain::avx512};
+}
+/// Floating-point arithmetic.
+consteval InsnRow evex_fp(std::string_view name, Encoding e, Operands o, Feature needs, FlagUse flags = {},
+                          u32 more = 0) {
+    return {name, e, o, {}, needs, traits::host_thunk | traits::mxcsr | more, flags, Domain::avx512};
+}
+/// VEX instructions on opmask registers.
+consteval InsnRow opmask(std::string_view name, Encoding e, Operands o, Feature needs, FlagUse flags = {},
+                         u32 more = 0) {
+    return evex(name, e, o, needs, flags, more);
+}
+
 consteval InsnRow mmx(std::string_view name, Encoding e, Operands o, Feature needs = Feature::mmx) {
     return {name, e, o, {}, needs, traits::host_thunk, {}, Domain::mmx};
 }

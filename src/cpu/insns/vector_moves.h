@@ -14,13 +14,14 @@ template <unsigned bytes> using Datum = std::array<u64, bytes / 8>;
 enum class Align : bool { any, natural };
 
 template <Domain domain> bool blocked(const Cpu& cpu) {
-    return domain == Domain::avx ? avx_blocked(cpu) : sse_blocked(cpu);
+    if constexpr (domain == Domain::avx512) return avx512_blocked(cpu);
+    else return domain == Domain::avx ? avx_blocked(cpu) : sse_blocked(cpu);
 }
 
-/// Writes the low `bytes` of a vector register; a VEX instruction clears the rest, a legacy one keeps it.
+/// Writes the low `bytes` of a vector register; a VEX or EVEX instruction clears the rest, a legacy one keeps it.
 template <Domain domain, unsigned bytes> void write(Vec& v, const Datum<bytes>& d) {
     for (unsigned i = 0; i < bytes / 8; ++i) v.q[i] = d[i];
-    if constexpr (domain == Domain::avx)
+    if constexpr (domain != Domain::sse)
         for (unsigned i = bytes / 8; i < 8; ++i) v.q[i] = 0;
 }
 

@@ -16,7 +16,10 @@ Outcome raise_blocked(Cpu& cpu, Domain domain) {
     case Domain::avx:
         if (!(cpu.cr4 & cr4_bits::osxsave) || (cpu.xcr0 & 6) != 6) return cpu.ud();
         break;
-    case Domain::x87: case Domain::general: break;
+    case Domain::avx512:
+        if (!(cpu.cr4 & cr4_bits::osxsave) || (cpu.xcr0 & 0xE6) != 0xE6) return cpu.ud();
+        break;
+    case Domain::x87: case Domain::general: case Domain::amx: break;
     }
     return cpu.raise(Fault::of(Vector::nm));
 }

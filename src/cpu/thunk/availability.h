@@ -16,6 +16,10 @@ inline bool sse_blocked(const CpuState& s) {
 inline bool avx_blocked(const CpuState& s) {
     return (s.cr0 & cr0_bits::ts) | (~s.cr4 & cr4_bits::osxsave) | (~s.xcr0 & 6);
 }
+/// EVEX, and VEX instructions on opmask registers.
+inline bool avx512_blocked(const CpuState& s) {
+    return (s.cr0 & cr0_bits::ts) | (~s.cr4 & cr4_bits::osxsave) | (~s.xcr0 & 0xE6);
+}
 
 /// x87 and MMX: an unmasked exception of an earlier x87 instruction waits.
 inline constexpr u16 fsw_error_summary = 0x80;

@@ -4,6 +4,8 @@
 
 #include "cpu/interp/handlers.h"
 #include "cpu/thunk/availability.h"
+#include "cpu/thunk/body_parts.h"
+#include "cpu/thunk/evex_bodies.h"
 #include "cpu/thunk/mmx_state.h"
 #include "cpu/thunk/operand_memory.h"
 #include "cpu/thunk/x87_body.h"
@@ -12,39 +14,12 @@ namespace droste {
 
 namespace {
 
-enum class Memory : u8 { none, read, write };
-
-constexpr u32 mxcsr_default = 0x1F80;
-
-/// A thunk left the guest's MXCSR loaded. Its status flags do no harm to the emulator's own computations; its
-/// rounding, masks and denormal modes would.
-inline void restore_mxcsr(const FxArea& fx) {
-    if ((fx.mxcsr & ~0x3Fu) != mxcsr_default) [[unlikely]] {
-        const u32 value = mxcsr_default;
-        asm volatile("ldmxcsr %0" : : "m"(value));
-    }
-}
-
-[[gnu::cold]] Outcome raise_simd_exception(Cpu& cpu) {
-    return (cpu.cr4 & cr4_bits::osxmmexcpt) ? cpu.raise(Fault::of(Vector::xm)) : cpu.ud();
-}
-
-u8* bytes_of(CpuState& s) { return reinterpret_cast<u8*>(&s); }
+using namespace thunk_bodies;
 
 template <Domain domain> bool blocked(const CpuState& s) {
     if constexpr (domain == Domain::avx) return avx_blocked(s);
     else if constexpr (domain == Domain::sse) return sse_blocked(s);
     else return mmx_blocked(s);
-}
-
-/// Linear address of the memory operand, aligned as the instruction demands.
-bool operand_address(Cpu& cpu, const Insn& in, const ThunkCall& t, Access access, u64& linear) {
-    if (!cpu.operand(in, t.mem_size, access, linear)) return false;
-    if (linear & t.align_mask) [[unlikely]] {
-        (void)cpu.gp0();
-        return false;
-    }
-    return true;
 }
 
 template <Domain domain, Memory memory, bool with_mxcsr> Outcome run_vector(Cpu& cpu, const Insn& in) {
@@ -126,9 +101,10 @@ Code thunk_code(const ThunkCall& t) {
     switch (t.domain) {
     case Domain::x87: return x87_code(t);
     case Domain::avx: return choose<Domain::avx>(t);
+    case Domain::avx512: return evex_code(t);
     case Domain::mmx: return code<run_mmx<Domain::mmx>>();
     case Domain::sse: return t.mmx_transition ? code<run_mmx<Domain::sse>>() : choose<Domain::sse>(t);
-    case Domain::general: break;
+    case Domain::general: case Domain::amx: break;
     }
     ASSERT(!"a thunk belongs to a register domain");
     return {};

@@ -14,7 +14,7 @@ namespace {
 using R = Emitter::Reg;
 
 /// Which register file an operand lives in.
-enum class File : u8 { none, vec, mmx, gpr };
+enum class File : u8 { none, vec, mmx, gpr, mask };
 
 struct Place {
     File file = File::none;
@@ -31,6 +31,9 @@ constexpr i32 flags_offset = static_cast<i32>(offsetof(CpuState, flags));
 // Temporaries. XMM0 stays free for the instructions that use it implicitly.
 constexpr u8 vec_reg = 1, vec_rm = 2, vec_vvvv = 3, vec_is4 = 4, vec_zero = 5;
 constexpr u8 gpr_reg = Emitter::rax, gpr_rm = Emitter::rcx;
+// EVEX.aaa, and the opmask operands.
+constexpr u8 write_mask = 1, mask_reg = 2, mask_rm = 3, mask_vvvv = 4;
+constexpr Place write_mask_place{File::mask, write_mask, Emitter::rcx};
 
 Place place_of(const Operand& o, bool mem) {
     switch (o.where) {
@@ -46,6 +49,10 @@ Place place_of(const Operand& o, bool mem) {
     case Where::modrm_reg_gpr: return {File::gpr, gpr_reg, Emitter::rdi};
     case Where::modrm_rm_gpr: return mem ? Place{} : Place{File::gpr, gpr_rm, Emitter::rsi};
     case Where::rm_gpr_only: return {File::gpr, gpr_rm, Emitter::rsi};
+    case Where::mask_reg: return {File::mask, mask_reg, Emitter::rdi};
+    case Where::mask_rm: return mem ? Place{} : Place{File::mask, mask_rm, Emitter::rsi};
+    case Where::mask_rm_only: return {File::mask, mask_rm, Emitter::rsi};
+    case Where::mask_vvvv: return {File::mask, mask_vvvv, Emitter::rdx};
     case Where::fixed_gpr:
         return {File::gpr, o.fixed, state_pointer, static_cast<i32>(offsetof(CpuState, gpr) + 8u * o.fixed)};
     default: return {};
@@ -66,11 +73,13 @@ void load(const InsnRow& row, const ThunkForm& f, const Place& p, Emitter& e) {
     switch (p.file) {
     case File::none: break;
     case File::vec:
-        if (row.encoding.vex) e.vmovups(Emitter::load, f.l, p.temp, p.pointer, p.disp);
+        if (row.encoding.evex) e.vmovups512(Emitter::load, p.temp, p.pointer);
+        else if (row.encoding.vex) e.vmovups(Emitter::load, f.l, p.temp, p.pointer, p.disp);
         else e.movups(Emitter::load, p.temp, p.pointer, p.disp);
         break;
     case File::mmx: e.movq_mmx(Emitter::load, p.temp, p.pointer); break;
     case File::gpr: e.mov64(Emitter::load, static_cast<R>(p.temp), p.pointer, p.disp); break;
+    case File::mask: e.kmovq(Emitter::load, p.temp, p.pointer); break;
     }
 }
 
@@ -78,7 +87,9 @@ void store(const InsnRow& row, const Place& p, Emitter& e) {
     switch (p.file) {
     case File::none: break;
     case File::vec:
-        if (row.encoding.vex) {
+        if (row.encoding.evex) {
+            e.vmovups512(Emitter::store, p.temp, p.pointer);  // the instruction has cleared what is beyond its length
+        } else if (row.encoding.vex) {
             // A VEX instruction clears its destination beyond the vector length, to the end of the register.
             e.vmovups(Emitter::store, 1, p.temp, p.pointer, p.disp);
             e.vpxor(vec_zero);
@@ -90,6 +101,7 @@ void store(const InsnRow& row, const Place& p, Emitter& e) {
     case File::mmx: e.movq_mmx(Emitter::store, p.temp, p.pointer); break;
     // 32-bit results have already been extended with zeros by the instruction itself.
     case File::gpr: e.mov64(Emitter::store, static_cast<R>(p.temp), p.pointer, p.disp); break;
+    case File::mask: e.kmovq(Emitter::store, p.temp, p.pointer); break;
     }
 }
 
@@ -115,13 +127,19 @@ void instruction(const ThunkForm& f, Emitter& e) {
     const Encoding& enc = row.encoding;
     const u8 reg = enc.reg >= 0
                        ? static_cast<u8>(enc.reg)
-                       : temp_of(row, f.mem, {Where::vec_reg, Where::mmx_reg, Where::modrm_reg_gpr}, 0);
+                       : temp_of(row, f.mem,
+                                 {Where::vec_reg, Where::mmx_reg, Where::modrm_reg_gpr, Where::mask_reg}, 0);
     const u8 rm = temp_of(row, f.mem,
                           {Where::vec_rm, Where::vec_rm_only, Where::mmx_rm, Where::mmx_rm_only,
-                           Where::modrm_rm_gpr, Where::rm_gpr_only},
+                           Where::modrm_rm_gpr, Where::rm_gpr_only, Where::mask_rm, Where::mask_rm_only},
                           0);
-    if (enc.vex) {
-        const u8 vvvv = temp_of(row, f.mem, {Where::vec_vvvv}, 0);
+    const u8 vvvv = temp_of(row, f.mem, {Where::vec_vvvv, Where::mask_vvvv}, 0);
+    if (enc.evex) {
+        e.bytes({0x62, 0xF0u | enc.map,
+                 (f.w ? 0x80u : 0u) | (~unsigned(vvvv) & 15) << 3 | 4u | pp_bits(enc.pp),
+                 (f.z ? 0x80u : 0u) | unsigned(f.l) << 5 | (f.b ? 0x10u : 0u) | 8u |
+                     (f.masked ? unsigned(write_mask) : 0u)});
+    } else if (enc.vex) {
         e.bytes({0xC4, 0xE0u | enc.map, (f.w ? 0x80u : 0u) | (~unsigned(vvvv) & 15) << 3 | (f.l ? 4u : 0u) |
                                             pp_bits(enc.pp)});
     } else {
@@ -148,8 +166,13 @@ ThunkForm thunk_form(const Decoded& d) {
     // Where the row leaves W open, it selects the size of a general-purpose operand, outside 64-bit mode
     // always 32.
     f.w = e.w >= 0 ? e.w != 0 : d.osz == 3;
-    f.l = e.vex && e.l < 0 ? false : d.vex_l != 0;  // LIG: the scalar is the same
+    f.b = d.evex_b;
+    f.z = d.evex_z;
+    f.masked = d.evex_aaa != 0;
+    // LIG: the scalar is the same.
+    f.l = (e.vex || (e.evex && !d.rounds())) && e.l < 0 ? u8{0} : d.vex_l;
     f.mem = d.mem();
+    f.vector_bytes = static_cast<u8>(e.evex ? d.vector_bytes() : f.l ? 32 : 16);
     if (e.imm == Imm::ib) f.imm = static_cast<u8>(d.imm);
     if (e.imm == Imm::is4) f.imm = static_cast<u8>(d.imm & 15);
     if (d.row->domain == Domain::x87) f.modrm = d.modrm;
@@ -165,12 +188,15 @@ void build_vector_thunk(const ThunkForm& f, Emitter& e) {
         place[i] = place_of(row.operands.op[i], f.mem);
         mmx |= place[i].file == File::mmx;
     }
+    if (f.masked) load(row, f, write_mask_place, e);
     // General registers last: loading them overwrites pointers (RCX is the is4 register's).
     for (const bool gprs : {false, true})
         for (unsigned i = 0; i < row.operands.count; ++i) {
             const Operand& o = row.operands.op[i];
             // Legacy forms keep what they do not write of a vector register, so it is an input too.
-            const bool input = o.read || (place[i].file == File::vec && !row.encoding.vex);
+            const bool legacy = !row.encoding.vex && !row.encoding.evex;
+            const bool merged = f.masked && !f.z && o.written;
+            const bool input = o.read || (place[i].file == File::vec && (legacy || merged));
             if (input && (place[i].file == File::gpr) == gprs) load(row, f, place[i], e);
         }
     const bool compares_strings = string_compare(row.encoding);
@@ -199,7 +225,7 @@ void build_vector_thunk(const ThunkForm& f, Emitter& e) {
     if (compares_strings && !index_result(row.encoding))
         store(row, {File::vec, 0, state_pointer, xmm0_offset}, e);
     const auto leave = [&](u32 result) {
-        if (row.encoding.vex) e.vzeroupper();
+        if (row.encoding.vex || row.encoding.evex) e.vzeroupper();
         if (mmx) e.emms();
         e.mov_eax(result);
         e.ret();

@@ -10,9 +10,11 @@ namespace droste {
 struct ThunkForm {
     const InsnRow* row = nullptr;
     bool w = false;    ///< REX.W or VEX.W as the host instruction needs it
-    bool l = false;    ///< VEX.L
+    u8 l = 0;          ///< VEX.L, EVEX.L'L
     bool mem = false;
+    bool b = false, z = false, masked = false;  ///< EVEX.b, EVEX.z, EVEX.aaa is not 0
     u8 imm = 0;        ///< immediate byte; is4 forms: only its low four bits
+    u8 vector_bytes = 16;
     u8 modrm = 0;      ///< x87: the guest's ModRM
 };
 

@@ -21,6 +21,9 @@ public:
     /// Copies `code` behind what is there and gives its executable address (16-byte aligned).
     const void* place(std::span<const u8> code);
     std::size_t used() const { return used_; }
+    std::size_t size() const { return size_; }
+    /// What was placed is no longer executed.
+    void clear() { used_ = 0; }
 
 private:
     CodeBuffer(u8* writable, u8* executable, std::size_t size)

@@ -50,6 +50,15 @@ public:
         bytes({0xC4, base >= r8 ? 0xC1u : 0xE1u, 0x78u | l << 2, 0x10u + d});
         modrm_memory(ymm, base, disp);
     }
+    /// VMOVUPS of a ZMM register below 8.
+    void vmovups512(Direction d, unsigned zmm, Reg base) {
+        bytes({0x62, base >= r8 ? 0xD1u : 0xF1u, 0x7C, 0x48, 0x10u + d});
+        modrm_memory(zmm, base, 0);
+    }
+    void kmovq(Direction d, unsigned k, Reg base) {
+        bytes({0xC4, base >= r8 ? 0xC1u : 0xE1u, 0xF8, 0x90u + d});
+        modrm_memory(k, base, 0);
+    }
     void movq_mmx(Direction d, unsigned mm, Reg base) {
         bytes({0x0F, d == load ? 0x6Fu : 0x7Fu});
         modrm_memory(mm, base, 0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory operands of up to 32 bytes for bodies that learn the size at run time.
+// Memory operands of up to 64 bytes for bodies that learn the size at run time.
 #pragma once
 #include <array>
 
@@ -17,6 +17,7 @@ template <class F> bool with_size(unsigned size, F f) {
     case 10: return f(std::array<u8, 10>{});
     case 16: return f(std::array<u8, 16>{});
     case 32: return f(std::array<u8, 32>{});
+    case 64: return f(std::array<u8, 64>{});
     default: ASSERT(!"operand size"); return false;
     }
 }

@@ -32,8 +32,14 @@ struct ThunkCall {
     X87Fast fast;
     Code code;                 ///< what Insn::h is made from
     RegisterFile reg, rm;
-    u32 vvvv = 0, is4 = 0;     ///< offsets in CpuState
+    u32 vvvv = 0;              ///< offset in CpuState
+    u32 is4 = 0;               ///< offset in CpuState; EVEX: of the opmask register
     u8 vvvv_number = 0;        ///< for bodies written in C++
+    u8 mask_number = 0;        ///< EVEX.aaa
+    u8 vector_bytes = 0;       ///< EVEX
+    u8 mask_bits = 0;          ///< EVEX: bits of the opmask that take part
+    u8 element = 0;            ///< EVEX: bytes of an element of the memory operand
+    bool zeroing = false, broadcast = false, suppresses = false;  ///< EVEX; the last: see Operands
     u8 imm = 0;
     u8 modrm = 0;              ///< x87: for FOP and the register number
     u8 mem_size = 0;           ///< bytes of the memory operand
@@ -58,6 +64,10 @@ public:
     /// Lives as long as the cache. `mode`: mode_bits. The number of different calls is bounded by the
     /// instruction set, not by the guest.
     const ThunkCall* call_for(const Decoded& d, u32 mode);
+
+    /// The next call_for() may find no room: reset() first, when no block refers to calls any more.
+    bool full() const;
+    void reset();
 
     std::size_t code_bytes() const { return buffer_.used(); }
     std::size_t calls() const { return calls_.size(); }
