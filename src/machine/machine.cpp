@@ -227,7 +227,7 @@ RunSummary Machine::summary() const {
     s.memory_bytes = p.config.memory_bytes;
     s.ticks = p.turns.ticks();
     s.cycles = p.turns.cycles();
-    s.guest_ns = static_cast<u64>(u128(p.turns.now()) * 1'000'000'000 / p.config.master_hz);
+    s.guest_ns = static_cast<u64>(u128(p.turns.latest()) * 1'000'000'000 / p.config.master_hz);
     s.host_seconds = p.host_seconds;
     s.console_bytes = p.console.bytes();
     s.console_sha256 = p.console.sha256();

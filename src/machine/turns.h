@@ -10,12 +10,13 @@
 
 namespace droste {
 
-/// A round covers the guest time from the earliest processor's to the next event, at most a quantum. Each
-/// processor runs to the end of the round by its own clock. A sleeping one, and one that executed PAUSE, lets the
-/// rest of it pass. An event that is scheduled for a time within the round ends it there for the processors that
-/// run and that come after. Then the events are fired that are due for the earliest processor.
+/// A round covers the guest time from the earliest processor's that is awake to the next event, at most a quantum.
+/// Each processor runs to the end of the round by its own clock. One that executed PAUSE lets the rest of it pass,
+/// a sleeping one all time until something wakes it. An event that is scheduled for a time within the round ends it
+/// there for the processors that run and that come after. Then the events are fired that are due for the earliest
+/// processor.
 ///
-/// The time of now() is that of the processor in its turn; between turns it is the earliest processor's.
+/// The time of now() is that of the processor in its turn; between turns it is that of the events.
 class Turns final : public TimeSource, public EventWatcher, public RunningProcessor {
 public:
     Turns(EventQueue& events, u64 master_hz, Time quantum)
@@ -39,7 +40,12 @@ public:
     /// Ends the round in progress after the present instruction.
     void stop();
 
-    Time now() const override { return running_ != nullptr ? running_->now() : earliest(); }
+    Time now() const override {
+        if (running_ != nullptr) return running_->now();
+        return slots_.size() == 1 ? slots_.front().cpu->now() : present_;
+    }
+    /// The latest processor's time.
+    Time latest() const;
     void next_event_changed(Time when) override {
         if (running_ != nullptr) running_->next_event_changed(std::min(limit_, when));
     }
@@ -54,9 +60,9 @@ private:
         Cpu* cpu = nullptr;
         bool halted = false;           // run() said so in its last turn
         bool attention_left = false;   // and there was something that it could not act on
-        bool wakes() const { return !halted || cpu->attention; }
-        bool woken_since() const { return cpu->attention && !attention_left; }
+        bool asleep() const { return halted && (!cpu->attention || attention_left); }
     };
+    /// Over the processors that are awake; `never` when there is none.
     Time earliest() const;
     /// False: the processor shut down.
     bool turn(Slot& slot);
@@ -66,6 +72,7 @@ private:
     std::vector<Slot> slots_;
     Cpu* running_ = nullptr;
     unsigned in_turn_ = 0;
+    Time present_ = 0;    // of the events that were fired last
     Time limit_ = never;  // of the round, but for events
     bool stopping_ = false;
 };

@@ -41,9 +41,19 @@ public:
     TinyGuest& debug_exit(u32 v) { return out_eax(0xF4, v); }
     TinyGuest& power_off() { return out_ax(0x604, 0x2000).hlt(); }
 
+    const std::vector<u8>& code() const { return code_; }
+    /// Appends another guest's code.
+    TinyGuest& code(const std::vector<u8>& more) {
+        code_.insert(code_.end(), more.begin(), more.end());
+        return *this;
+    }
+    /// Where the first instruction stands.
+    static constexpr u32 entry = 0x20'0020;
+
     std::vector<u8> image() const {
         constexpr u32 magic = 0x1BAD'B002, flags = 0x1'0000, load = 0x20'0000, code_at = 32;
         const u32 end = load + code_at + static_cast<u32>(code_.size());
+        static_assert(load + code_at == entry);
         const u32 header[8] = {magic, flags, 0 - magic - flags, load,
                                load,  end,   end + 0x1000,      load + code_at};
         std::vector<u8> b(sizeof header + code_.size());
