@@ -26,10 +26,16 @@ private:
     PhysicalMemory& memory_;
 };
 
-std::string with_depth(std::string text, u64 depth) {
-    constexpr std::string_view placeholder = "{depth}";
-    for (std::size_t at = 0; (at = text.find(placeholder, at)) != std::string::npos;)
-        text.replace(at, placeholder.size(), fmt::format("{}", depth));
+/// A name in braces that stands for a number of the stack.
+struct Placeholder {
+    std::string_view text, key;
+};
+constexpr Placeholder placeholders[] = {{"{depth}", "stack.depth"}, {"{cpus}", "stack.cpus"}};
+
+std::string with_numbers(std::string text, const Options& options) {
+    for (const Placeholder& p : placeholders)
+        for (std::size_t at = 0; (at = text.find(p.text, at)) != std::string::npos;)
+            text.replace(at, p.text.size(), fmt::format("{}", options.number(p.key)));
     return text;
 }
 
@@ -123,10 +129,9 @@ Result<BootRequest> boot_request(const Options& options) {
             return module.error();
         request.modules.push_back(std::move(*module));
     }
-    const u64 depth = options.number("stack.depth");
-    request.command_line = with_depth(options.text("boot.append"), depth);
+    request.command_line = with_numbers(options.text("boot.append"), options);
     for (BootModule& m : request.modules)
-        m.command_line = with_depth(std::move(m.command_line), depth);
+        m.command_line = with_numbers(std::move(m.command_line), options);
     const std::string& protocol = options.text("boot.protocol");
     request.protocol = protocol == "linux"       ? BootProtocol::linux64
                        : protocol == "pvh"       ? BootProtocol::pvh

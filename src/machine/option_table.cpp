@@ -21,6 +21,14 @@ constexpr OptionRow rows[] = {
      .unit = "levels",
      .min = 1,
      .max = 32},
+    {.key = "stack.cpus",
+     .type = OptionType::integer,
+     .default_text = "1",
+     .help = "Number of virtual processors that the hypervisor of level 0 gives to level 1: what {cpus} becomes "
+             "in boot.append. Level 0 itself has machine.cpus.",
+     .unit = "processors",
+     .min = 1,
+     .max = 64},
 
     {.key = "cpu.model",
      .type = OptionType::choice,
@@ -85,7 +93,7 @@ constexpr OptionRow rows[] = {
     {.key = "boot.append",
      .type = OptionType::text,
      .default_text = "",
-     .help = "Kernel command line. {depth} becomes stack.depth."},
+     .help = "Kernel command line. {depth} becomes stack.depth, {cpus} stack.cpus."},
     {.key = "boot.modules",
      .type = OptionType::paths,
      .default_text = "",

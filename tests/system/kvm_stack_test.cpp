@@ -160,6 +160,25 @@ TEST_P(KvmStack, GuestMeasuresWhatTheAccountsSay) {
 
 INSTANTIATE_TEST_SUITE_P(Depth, KvmStack, ::testing::Values(1, 2));
 
+/// Level 0 and level 1 with two processors each, two deep.
+TEST(KvmStackTwice, TwoProcessorsRunEqually) {
+    SKIP_WITHOUT_IMAGE("kvm-stack/initramfs.cpio");
+    const std::vector<std::string> two = {"--cpus", "2", "--set", "stack.cpus=2"};
+    const Finished a = run_stack(2, two);
+    ASSERT_EQ(a.status, 0) << a.out << a.err;
+    EXPECT_THAT(a.out, HasSubstr("LEVEL 0 has 2 processors"));
+    EXPECT_THAT(a.out, HasSubstr("LEVEL 1 has 2 processors"));
+    EXPECT_THAT(a.out, HasSubstr("LEVEL 2 has 1 processors"));
+    EXPECT_THAT(a.out, HasSubstr("LEVEL 2 sha " + digest("SHA256", std::string(1u << 20, '\0'))));
+    ASSERT_EQ(a.report["levels"].size(), 3u);
+    EXPECT_LE(a.report["unknown_exits"].get<double>() / a.report["vm_exits"].get<double>(), 0.001);
+    for (const Json& e : a.report["exits"])
+        EXPECT_LT(e["owner"], e["level"]);
+    const Finished b = run_stack(2, two);
+    EXPECT_EQ(a.out, b.out);
+    EXPECT_EQ(without_host_time(a.report), without_host_time(b.report));
+}
+
 TEST(KvmStackTwice, RunsAreEqual) {
     SKIP_WITHOUT_IMAGE("kvm-stack/initramfs.cpio");
     const Finished second = run_stack(1);

@@ -68,6 +68,28 @@ TEST_F(LinuxBoot, TwoRunsAreEqual) {
     EXPECT_EQ(without_host_time(a.report), without_host_time(b.report));
 }
 
+/// Four processors do the work of one, and waiting for each other costs hardly an instruction.
+TEST_F(LinuxBoot, FourProcessorsComeOnline) {
+    const std::string work = "panic=-1 rdinit=/none";
+    const Finished one = droste(boot(work), Report::json);
+    const Finished a = droste(boot(work, {"--cpus", "4"}), Report::json),
+                   b = droste(boot(work, {"--cpus", "4"}), Report::json);
+    EXPECT_EQ(a.status, 3);
+    EXPECT_THAT(a.out, HasSubstr("Kernel panic"));
+    ASSERT_EQ(a.report["processors"].size(), 4u);
+    for (const Json& processor : a.report["processors"])
+        EXPECT_GT(processor["ticks"], 100'000) << "each took part";
+    EXPECT_LE(a.report["ticks"].get<double>(), 1.3 * one.report["ticks"].get<double>());
+    EXPECT_EQ(a.out, b.out);
+    EXPECT_EQ(without_host_time(a.report), without_host_time(b.report));
+
+    const Finished told = droste(boot("loglevel=7 ignore_loglevel " + work, {"--cpus", "4"}));
+    EXPECT_THAT(told.out, HasSubstr("Brought up 1 node, 4 CPUs"));
+    EXPECT_THAT(told.out, HasSubstr("Switched to clocksource tsc"));
+    for (const char* trouble : {"Oops", "BUG", "WARNING", "unchecked MSR", "lockup", "stall", "TSC warp", "unstable"})
+        EXPECT_THAT(told.out, ::testing::Not(HasSubstr(trouble)));
+}
+
 TEST_F(LinuxBoot, ShellTakesWhatIsTyped) {
     const std::string typed = "echo product $((641 * 6700417))\n/bin/busybox poweroff -f\n";
     bool sent = false;
