@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <new>
 
+#include "machine/host_check.h"
 #include "machine/levels_report.h"
 #include "machine/loader/loader.h"
 #include "machine/machine_parts.h"
@@ -166,6 +167,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const Options& options, HostCon
     Result<MachineConfig> config = machine_config(options);
     if (!config)
         return config.error();
+    if (Status s = check_host(); !s)
+        return s.error();
     try {  // the host may refuse the address range of a large memory
         auto parts = std::make_unique<Parts>(options, std::move(*config), console);
         return std::unique_ptr<Machine>(new Machine(std::move(parts)));

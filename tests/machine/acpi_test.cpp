@@ -133,8 +133,47 @@ TEST(Acpi, AbsentDevicesAreNotDescribed) {
     EXPECT_FALSE(t.get<u16>(t.at("FACP") + 109) & 2);
 }
 
+/// How often `part` occurs in `whole`.
+unsigned occurrences(const std::vector<u8>& whole, const std::vector<u8>& part) {
+    unsigned n = 0;
+    for (auto at = whole.begin(); (at = std::search(at, whole.end(), part.begin(), part.end())) != whole.end(); ++at)
+        ++n;
+    return n;
+}
+
+TEST(Acpi, EachProcessorIsDescribedTwice) {
+    using namespace aml;
+    for (const unsigned cpus : {1u, 2u, 64u}) {
+        const Tables t(AcpiConfig{.cpus = cpus});
+        std::vector<u32> ids;
+        const u64 a = t.at("APIC");
+        for (u64 at = a + 44; at < a + t.get<u32>(a + 4); at += t.get<u8>(at + 1))
+            if (t.get<u8>(at) == 0) {
+                EXPECT_EQ(t.get<u8>(at + 2), t.get<u8>(at + 3)) << "processor UID and APIC ID";
+                EXPECT_EQ(t.get<u32>(at + 4), 1u) << "enabled";
+                ids.push_back(t.get<u8>(at + 3));
+            }
+        ASSERT_EQ(ids.size(), cpus);
+        const std::vector<u8> dsdt = dsdt_body(AcpiConfig{.cpus = cpus});
+        EXPECT_EQ(occurrences(dsdt, name("_HID", text("ACPI0007"))), cpus);
+        for (unsigned i = 0; i < cpus; ++i) {
+            EXPECT_EQ(ids[i], i);
+            constexpr std::string_view digits = "0123456789ABCDEF";
+            const std::string segment = {'C', 'P', digits[i >> 4], digits[i & 15]};
+            EXPECT_EQ(occurrences(dsdt, device(segment, {name("_HID", text("ACPI0007")), name("_UID", integer(i))})), 1u);
+        }
+    }
+}
+
+TEST(Acpi, HighPrecisionTimerHasItsInterrupts) {
+    const std::vector<u8> dsdt = dsdt_body(AcpiConfig{});
+    const std::vector<u8> irqs = {0x22, 0x01, 0x00, 0x22, 0x00, 0x01, 0x86, 9, 0, 1, 0x00, 0x00, 0xD0, 0xFE};
+    EXPECT_EQ(occurrences(dsdt, irqs), 1u);
+}
+
 TEST(Aml, Encodings) {
     using namespace aml;
+    EXPECT_EQ(text("AB"), (Code{0x0D, 'A', 'B', 0}));
     EXPECT_EQ(integer(0), (Code{0}));
     EXPECT_EQ(integer(1), (Code{1}));
     EXPECT_EQ(integer(0xFF), (Code{0x0A, 0xFF}));

@@ -84,6 +84,9 @@ TEST_F(Cli, BadUsageIsStatusTwo) {
     for (const char* arguments : {"", "fly", "run", "run /nowhere.toml", "boot", "boot --kernel /nowhere",
                                   "config", "config explain no.such.key", "run --depth"})
         EXPECT_EQ(droste(arguments).status, 2) << arguments;
+    EXPECT_THAT(droste("frob").err, AllOf(HasSubstr("droste: there is no command \"frob\""), HasSubstr("run, boot")));
+    for (const char* arguments : {"", "frob", "run", "boot", "run --depth", "run x y"})
+        EXPECT_THAT(droste(arguments).err, ::testing::StartsWith("droste: ")) << arguments;
     EXPECT_THAT(droste("boot --kernel /nowhere").err, AllOf(HasSubstr("boot.kernel"), HasSubstr("/nowhere")));
     EXPECT_THAT(droste("config explain memory.szie").err, HasSubstr("did you mean memory.size?"));
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line of Droste.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "frontends/cli/terminal.h"
 #include "frontends/cli/test_command.h"
@@ -213,6 +216,15 @@ struct ConfigCommand {
 
 }  // namespace
 
+namespace {
+std::vector<std::string> commands(const CLI::App& app) {
+    std::vector<std::string> names;
+    for (const CLI::App* c : app.get_subcommands([](const CLI::App*) { return true; }))
+        names.push_back(c->get_name());
+    return names;
+}
+}  // namespace
+
 int main(int argc, char** argv) {
     CLI::App app("Droste, a PC whose processor has VMX: hypervisors run in it, one inside the other.",
                  "droste");
@@ -227,10 +239,17 @@ int main(int argc, char** argv) {
     boot.add_to(app);
     test.add_to(app);
     config.add_to(app);
+    const std::string word = argc > 1 ? argv[1] : "";
+    const std::vector<std::string> known = commands(app);
+    const bool is_command = std::find(known.begin(), known.end(), word) != known.end();
+    if (!word.empty() && word[0] != '-' && !is_command)
+        return fail(Error{fmt::format("there is no command \"{}\"; the commands are {}", word, fmt::join(known, ", "))});
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
-        return app.exit(e) == 0 ? 0 : bad_usage;
+        if (e.get_exit_code() == 0)
+            return app.exit(e);  // help or version
+        return fail(Error{fmt::format("{}; `droste {}--help` tells more", e.what(), is_command ? word + " " : "")});
     }
     if (app.got_subcommand("run"))
         return run.go();

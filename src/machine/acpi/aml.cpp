@@ -95,6 +95,15 @@ Code eisa_id(std::string_view id) {
     return code;
 }
 
+Code text(std::string_view value) {
+    Code code;
+    put<u8>(code, 0x0D);
+    for (const char c : value)
+        put<u8>(code, static_cast<u8>(c));
+    put<u8>(code, 0);
+    return code;
+}
+
 Code package(const std::vector<Code>& elements) {
     ASSERT(elements.size() <= 0xFF);
     Code content = {static_cast<u8>(elements.size())};

@@ -14,6 +14,8 @@ Code join(const std::vector<Code>& parts);
 Code integer(u64 value);
 /// "PNP0A03" as the compressed integer that _HID and _CID hold.
 Code eisa_id(std::string_view id);
+/// A string.
+Code text(std::string_view value);
 Code package(const std::vector<Code>& elements);
 Code buffer(const Code& bytes);
 /// `name` is a segment of four characters, or a backslash and one.

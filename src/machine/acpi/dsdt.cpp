@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The DSDT: which devices there are, where they decode, and how PCI interrupts are wired.
+#include <string>
+
 #include "machine/acpi/aml.h"
 #include "machine/acpi/tables.h"
 #include "machine/board_map.h"
@@ -57,10 +59,20 @@ Code motherboard(const AcpiConfig& config) {
     return with_id("MBRD", "PNP0C02", 0, r.done());
 }
 
+/// Processor devices; _UID is the processor's in the MADT (ACPI "Processor Device").
+Code processor(unsigned number) {
+    constexpr std::string_view digits = "0123456789ABCDEF";
+    const std::string segment = {'C', 'P', digits[number >> 4 & 15], digits[number & 15]};
+    return device(segment, {name("_HID", text("ACPI0007")), name("_UID", integer(number))});
+}
+
 }  // namespace
 
 std::vector<u8> dsdt_body(const AcpiConfig& config) {
-    std::vector<Code> devices = {motherboard(config)};
+    std::vector<Code> devices;
+    for (unsigned cpu = 0; cpu < config.cpus; ++cpu)
+        devices.push_back(processor(cpu));
+    devices.push_back(motherboard(config));
     if (config.pci)
         devices.push_back(host_bridge(config));
     devices.push_back(with_id("COM1", "PNP0501", 1, Resources().io(board::com1, 8).irq(4).done()));
@@ -71,7 +83,9 @@ std::vector<u8> dsdt_body(const AcpiConfig& config) {
         devices.push_back(with_id("MOU_", "PNP0F13", 0, Resources().irq(12).done()));
     }
     if (config.hpet)
-        devices.push_back(with_id("HPET", "PNP0103", 0, Resources().memory(board::hpet, 0x400).done()));
+        // In legacy replacement its first two timers drive the interrupts of the PIT and of the RTC.
+        devices.push_back(
+            with_id("HPET", "PNP0103", 0, Resources().irq(0).irq(8).memory(board::hpet, 0x400).done()));
     return join({scope("\\_SB_", devices), name("\\_S5_", package({integer(board::soft_off_type), integer(0),
                                                                    integer(0), integer(0)}))});
 }
