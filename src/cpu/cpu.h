@@ -136,6 +136,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     bool attention = false;
     bool stop_requested = false;
     bool monitor_trap = false;        ///< set by vmx: step mode, attention after each instruction
+    bool watch_bus_locks = false;     ///< set by vmx: locked_access() looks at every locked access
     bool shut_down = false;
     Outcome leave_outcome{};          ///< why the fast path ended
     const Insn* leave_at = nullptr;   ///< where; null: after a whole block, with rip set
@@ -309,6 +310,8 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     }
     /// Limit, type and null checks; #GP(0) or #SS(0).
     bool segmented(unsigned s, u64 ea, unsigned size, Access access, u64& linear);
+    /// After a locked access, when watch_bus_locks: tells the hooks of a bus lock.
+    void locked_access(u64 linear, unsigned size);
     /// Probes that `size` bytes at `linear` can be written (both pages), without writing: "probe first, then commit".
     bool probe_write(unsigned s, u64 linear, unsigned size);
     bool probe_read(unsigned s, u64 linear, unsigned size);

@@ -321,10 +321,20 @@ u64 flags_for_fault(const Cpu& cpu, Fault f) {
     return trap_or_breakpoint ? flags_between_instructions(cpu) : image | rflags_bits::rf;
 }
 
+/// Benign exceptions are delivered one after the other (SDM Table "Conditions for Generating a Double
+/// Fault"), and one that its own delivery causes again has no end: #AC on a handler's unaligned stack. No
+/// processor takes an interrupt meanwhile; Droste gives up after so many, and the instruction is tried again.
+constexpr unsigned longest_delivery = 64;
+
 /// Delivers `v`, and whatever goes wrong meanwhile. True: `v` itself was delivered.
 bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
     bool original = true;
-    for (;;) {
+    for (unsigned nested = 0;; ++nested) {
+        if (nested == longest_delivery) {
+            cpu.vectoring.active = false;
+            if (cpu.non_root) (void)cpu.hooks->no_instruction_boundary();
+            return false;
+        }
         v.active = true;
         cpu.vectoring = v;
         const u32 ext = from_software(v) ? 0 : 1;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/block/block_cache.h"
 #include "cpu/cpu.h"
 #include "cpu/debug.h"
 
@@ -215,6 +216,19 @@ bool Cpu::store_slow(unsigned s, u64 linear, const void* v, unsigned size) {
 bool Cpu::rmw_load_slow(unsigned s, u64 linear, void* v, unsigned size) {
     SlowAccess a(*this);
     return a.prepare(s, linear, size, Access::write, privilege(*this), Intent::explicit_access) && a.load(v);
+}
+
+// SDM "Locked Atomic Operations": a bus lock is asserted by a locked access that crosses a cache line, and by
+// one of memory that is not write-back. What is no RAM counts as such.
+void Cpu::locked_access(u64 linear, unsigned size) {
+    u64 machine = 0;
+    const bool split = (linear & 63) + size > 64;
+    const bool uncacheable =
+        mmu.peek(Linear(linear), machine) && memory.host(machine & ~page_offset) == nullptr;
+    if ((!split && !uncacheable) || !non_root) return;
+    hooks->bus_locked();
+    // Out of the middle of a block: the exit comes right after this instruction.
+    if (block != nullptr) blocks->code_overwritten(block->phys >> 12, block->granules);
 }
 
 bool Cpu::system_access(u64 linear, void* data, unsigned size, Access access) {

@@ -99,10 +99,7 @@ bool write_bios_sign(Cpu& cpu, u32, u64 value) {
 std::optional<u64> read_arch_capabilities(Cpu& cpu, u32) { return cpu.model.arch_capabilities; }
 
 bool write_spec_ctrl(Cpu& cpu, u32, u64 value) {
-    u64 valid = 1;
-    if (cpu.has(Feature::stibp)) valid |= 2;
-    if (cpu.has(Feature::ssbd)) valid |= 4;
-    if (value & ~valid) return false;
+    if (!valid_spec_ctrl(cpu, value)) return false;
     cpu.spec_ctrl = value;
     return true;
 }
@@ -283,6 +280,13 @@ static_assert(fixed_slot(0x26F) == std::tuple_size_v<decltype(MachineMsrs::mtrr_
 }  // namespace
 
 MsrRows cpu_msr_rows() { return rows; }
+
+bool valid_spec_ctrl(const Cpu& cpu, u64 value) {
+    u64 valid = 1;  // IBRS
+    if (cpu.has(Feature::stibp)) valid |= 2;
+    if (cpu.has(Feature::ssbd)) valid |= 4;
+    return (value & ~valid) == 0;
+}
 
 bool valid_pat(u64 value) {
     // 0 UC, 1 WC, 4 WT, 5 WP, 6 WB, 7 UC-.

@@ -47,5 +47,7 @@ MsrRows cpu_msr_rows();
 bool write_efer(Cpu& cpu, u64 value);
 /// A valid IA32_PAT: each byte one of the defined memory types.
 bool valid_pat(u64 value);
+/// No reserved bit of IA32_SPEC_CTRL is set.
+bool valid_spec_ctrl(const Cpu& cpu, u64 value);
 
 }  // namespace droste

@@ -72,6 +72,11 @@ public:
     /// Task switch: always exits. `source`: 0 CALL, 1 IRET, 2 JMP, 3 task gate in IDT.
     virtual void task_switch(u16 selector, unsigned source, u32 instruction_length) = 0;
     virtual void triple_fault() = 0;
+    /// A locked access crossed a cache line or went to uncacheable memory. Only with Cpu::watch_bus_locks.
+    virtual void bus_locked() {}
+    /// Event delivery meets one benign exception after the other and will not come to an instruction boundary.
+    /// True: an exit happened.
+    virtual bool no_instruction_boundary() { return false; }
     /// EPT violation, misconfiguration or full page-modification log met by an access of the current instruction or
     /// of event delivery.
     virtual void memory_exit(const WalkFault& fault) = 0;

@@ -31,10 +31,17 @@ constexpr bool register_writable(u32 r) {
            (r >= vapic::lvt_first && r <= vapic::initial_count) || r == vapic::divide;
 }
 
+/// Bits of ICR_LO: reserved ones, and those that are 0 in what the processor sends itself: delivery status,
+/// level triggering, a delivery mode other than fixed.
+constexpr u32 icr_reserved = 0xFFF32000, icr_not_simple = 0x1000 | 0x8000 | 0x700, icr_logical = 0x800;
+
 /// A write of ICR_LO that is a self-IPI: fixed, edge-triggered, shorthand self, a legal vector.
 constexpr bool is_self_ipi(u32 icr) {
-    constexpr u32 reserved = 0xFFF32000;
-    return (icr & reserved) == 0 && ((icr >> 18) & 3) == 1 && (icr & 0x8700) == 0 && (icr & 0xF0) != 0;
+    return (icr & (icr_reserved | icr_not_simple)) == 0 && ((icr >> 18) & 3) == 1 && (icr & 0xF0) != 0;
+}
+/// One that IPI virtualization sends: fixed, edge-triggered, to one physical APIC ID.
+constexpr bool is_unicast_ipi(u32 icr) {
+    return (icr & (icr_reserved | icr_not_simple | icr_logical)) == 0 && ((icr >> 18) & 3) == 0;
 }
 
 }  // namespace
@@ -145,7 +152,7 @@ void ApicVirtualization::virtualize_eoi() {
 }
 static_assert(Field{"eoi_exit_bitmap_3"_f} == "eoi_exit_bitmap_0"_f + 3);
 
-void ApicVirtualization::virtualize_self_ipi(u8 vector) {
+void ApicVirtualization::request(u8 vector) {
     set_bit(vapic::irr, vector);
     set_rvi(std::max(rvi(), vector));
     evaluate();
@@ -164,7 +171,8 @@ bool ApicVirtualization::writes_virtualized(u32 offset, Width width) const {
     const u32 r = offset & ~0xFu;
     if (c.has("apic_register_virtualization"_vmx)) return register_writable(r);
     return r == vapic::tpr ||
-           (c.has("virtual_interrupt_delivery"_vmx) && (r == vapic::eoi || r == vapic::icr_low));
+           (c.has("virtual_interrupt_delivery"_vmx) && (r == vapic::eoi || r == vapic::icr_low)) ||
+           (c.has("ipi_virtualization"_vmx) && r == vapic::icr_low);
 }
 
 Decision ApicVirtualization::access(u32 offset, Access access, Width width, u64 value) {
@@ -197,9 +205,14 @@ void ApicVirtualization::emulate_write(u32 offset) {
         virtualize_eoi();
         return;
     case vapic::icr_low:
-        if (!delivery || !is_self_ipi(read(vapic::icr_low))) break;
-        virtualize_self_ipi(static_cast<u8>(read(vapic::icr_low)));
-        return;
+        if (const u32 icr = read(vapic::icr_low); delivery && is_self_ipi(icr)) {
+            request(static_cast<u8>(icr));
+            return;
+        } else if (vmx_.controls_.has("ipi_virtualization"_vmx) && is_unicast_ipi(icr)) {
+            virtualize_ipi(static_cast<u8>(icr), read(vapic::icr_high) >> 24);
+            return;
+        }
+        break;
     case vapic::icr_high:
         write(vapic::icr_high, read(vapic::icr_high) & 0xFF000000);
         return;
@@ -230,10 +243,18 @@ Decision ApicVirtualization::write_msr(u32 index, u64 value) {
         virtualize_eoi();
         return {Decision::Kind::done};
     }
+    if (index == 0x830 && vmx_.controls_.has("ipi_virtualization"_vmx)) {
+        const auto icr = static_cast<u32>(value);
+        if ((icr & icr_reserved) != 0) return {Decision::Kind::fault};
+        vmx_.cpu_.memory.write64(page + vapic::icr_low, value);
+        if (is_unicast_ipi(icr)) virtualize_ipi(static_cast<u8>(icr), static_cast<u32>(value >> 32));
+        else vmx_.exit_after_instruction("apic_write"_exit, vapic::icr_low);
+        return {Decision::Kind::done};
+    }
     if (index == 0x83F && delivery) {
         if (value >> 8) return {Decision::Kind::fault};
         vmx_.cpu_.memory.write64(page + vapic::self_ipi, value);
-        if (value & 0xF0) virtualize_self_ipi(static_cast<u8>(value));
+        if (value & 0xF0) request(static_cast<u8>(value));
         else vmx_.exit_after_instruction("apic_write"_exit, vapic::self_ipi);
         return {Decision::Kind::done};
     }

@@ -39,6 +39,10 @@ public:
     /// The same MSR accesses in "virtualize x2APIC mode"; proceed: the MSR is not virtualized.
     Decision read_msr(u32 index);
     Decision write_msr(u32 index, u64 value);
+    /// IPI virtualization (ipi_virtualization.cpp): vector `vector` for the virtual processor `apic_id`.
+    void virtualize_ipi(u8 vector, u32 apic_id);
+    /// Makes `vector` pending in VIRR and RVI.
+    void request(u8 vector);
     u64 cr8() const { return vtpr() >> 4; }
     void set_cr8(u64 value);
     void visit(Archive& archive);
@@ -59,7 +63,6 @@ private:
     void virtualize_tpr();
     void virtualize_ppr() const;
     void virtualize_eoi();
-    void virtualize_self_ipi(u8 vector);
     bool reads_virtualized(u32 offset, Width width) const;
     bool writes_virtualized(u32 offset, Width width) const;
     /// SDM "APIC-Write Emulation", once the instruction has completed.

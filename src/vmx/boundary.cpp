@@ -42,6 +42,10 @@ bool Vmx::before_debug_traps() {
         exit(event(exit_row(pending_exit_.reason), pending_exit_.qualification));
         return true;
     }
+    if (bus_locked_) {  // SDM "Other Causes of VM Exits": trap-like, before INIT and all that follows
+        exit(event("bus_lock"_exit));
+        return true;
+    }
     if (monitor_trap_due()) {
         exit(event("monitor_trap_flag"_exit));
         return true;
@@ -96,6 +100,8 @@ bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
     }
     if (activity == Activity::shutdown) return false;
     const bool open = (cpu_.rflags & rflags_bits::if_) != 0 && (blocking & sti_or_mov_ss) == 0;
+    const bool interrupt_first = interrupt_pending && c.has("external_interrupt_exiting"_vmx);
+    if (guest_timer_.due() && !interrupt_first) guest_timer_event();
     if (c.has("interrupt_window_exiting"_vmx) && open) {
         exit(event("interrupt_window"_exit));
         return true;
@@ -111,6 +117,26 @@ bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
         return true;
     }
     return false;
+}
+
+// SDM "Guest-Timer Events": the virtual timer interrupt becomes pending, the deadline is over.
+void Vmx::guest_timer_event() {
+    apic_.request(static_cast<u8>(get("virtual_timer_vector"_f)));
+    guest_timer_.set_deadline(0);
+    current_.set("guest_deadline_shadow"_f, 0);
+}
+
+void Vmx::bus_locked() {
+    bus_locked_ = true;
+    cpu_.set_attention();
+}
+
+// SDM "Instruction Timeout Control". Droste's instructions take no time between their boundaries; what never
+// comes to one is a delivery without end, and that outlasts every timeout.
+bool Vmx::no_instruction_boundary() {
+    if (!controls_.has("instruction_timeout"_vmx)) return false;
+    exit(event("instruction_timeout"_exit, cpu_.iret_unblocked_nmi ? u64{interruption::nmi_unblocking} : 0));
+    return true;
 }
 
 void Vmx::init_signal() { exit(event("init_signal"_exit)); }

@@ -115,22 +115,22 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::secondary, 23, "sub_page_write_permissions_for_ept", VmxSince::unimplemented},  // icelake
     {VmxWord::secondary, 24, "intel_pt_uses_guest_physical_addresses", VmxSince::unimplemented},  // icelake
     {VmxWord::secondary, 25, "use_tsc_scaling", VmxSince::skylake},
-    {VmxWord::secondary, 26, "enable_user_wait_and_pause", VmxSince::unimplemented,  // sapphire_rapids
+    {VmxWord::secondary, 26, "enable_user_wait_and_pause", VmxSince::sapphire_rapids,
      GateRule::closed_when_clear, Gate::wait_pause_disabled},
     {VmxWord::secondary, 27, "enable_pconfig", VmxSince::unimplemented,                       // icelake
      GateRule::closed_when_clear, Gate::pconfig_disabled},
     {VmxWord::secondary, 28, "enable_enclv_exiting", VmxSince::unimplemented},  // icelake, with SGX
-    {VmxWord::secondary, 30, "vmm_bus_lock_detection", VmxSince::unimplemented},  // sapphire_rapids
-    {VmxWord::secondary, 31, "instruction_timeout", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::secondary, 30, "vmm_bus_lock_detection", VmxSince::sapphire_rapids},
+    {VmxWord::secondary, 31, "instruction_timeout", VmxSince::sapphire_rapids},
     // tertiary
     {VmxWord::tertiary, 0, "loadiwkey_exiting", VmxSince::unimplemented},  // newest, with Key Locker
     {VmxWord::tertiary, 1, "enable_hlat", VmxSince::unimplemented},  // newest
     {VmxWord::tertiary, 2, "ept_paging_write_control", VmxSince::unimplemented},  // newest
     {VmxWord::tertiary, 3, "guest_paging_verification", VmxSince::unimplemented},  // newest
-    {VmxWord::tertiary, 4, "ipi_virtualization", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::tertiary, 4, "ipi_virtualization", VmxSince::sapphire_rapids},
     {VmxWord::tertiary, 6, "enable_msr_list_instructions", VmxSince::unimplemented},  // newest
-    {VmxWord::tertiary, 7, "virtualize_ia32_spec_ctrl", VmxSince::unimplemented},  // newest
-    {VmxWord::tertiary, 8, "apic_timer_virtualization", VmxSince::unimplemented},  // newest
+    {VmxWord::tertiary, 7, "virtualize_ia32_spec_ctrl", VmxSince::newest},
+    {VmxWord::tertiary, 8, "apic_timer_virtualization", VmxSince::newest},
     // SDM "VM-Exit Controls"
     {VmxWord::exit, 2, "save_debug_controls", {}, {}, {}, true},
     {VmxWord::exit, 9, "host_address_space_size"},
@@ -141,19 +141,19 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::exit, 20, "save_ia32_efer"},
     {VmxWord::exit, 21, "exit_load_ia32_efer"},
     {VmxWord::exit, 22, "save_vmx_preemption_timer_value"},
-    {VmxWord::exit, 23, "clear_ia32_bndcfgs", VmxSince::unimplemented},  // skylake
+    {VmxWord::exit, 23, "clear_ia32_bndcfgs", VmxSince::skylake},
     {VmxWord::exit, 24, "exit_conceal_vmx_from_pt", VmxSince::unimplemented},  // skylake
     {VmxWord::exit, 25, "clear_ia32_rtit_ctl", VmxSince::unimplemented},  // icelake
     {VmxWord::exit, 26, "clear_ia32_lbr_ctl", VmxSince::unimplemented},  // sapphire_rapids
-    {VmxWord::exit, 27, "clear_uinv", VmxSince::unimplemented},  // sapphire_rapids
-    {VmxWord::exit, 28, "exit_load_cet_state", VmxSince::unimplemented},  // sapphire_rapids
-    {VmxWord::exit, 29, "exit_load_pkrs", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::exit, 27, "clear_uinv", VmxSince::sapphire_rapids},
+    {VmxWord::exit, 28, "exit_load_cet_state", VmxSince::sapphire_rapids},
+    {VmxWord::exit, 29, "exit_load_pkrs", VmxSince::sapphire_rapids},
     {VmxWord::exit, 30, "save_ia32_perf_global_ctl", VmxSince::unimplemented},  // sapphire_rapids
     {VmxWord::exit, 31, "activate_secondary_exit_controls", VmxSince::sapphire_rapids},
     // secondary VM-exit controls
-    {VmxWord::secondary_exit, 0, "save_ia32_fred", VmxSince::unimplemented},  // newest
-    {VmxWord::secondary_exit, 1, "exit_load_ia32_fred", VmxSince::unimplemented},  // newest
-    {VmxWord::secondary_exit, 2, "exit_load_ia32_spec_ctrl", VmxSince::unimplemented},  // newest
+    {VmxWord::secondary_exit, 0, "save_ia32_fred", VmxSince::newest},
+    {VmxWord::secondary_exit, 1, "exit_load_ia32_fred", VmxSince::newest},
+    {VmxWord::secondary_exit, 2, "exit_load_ia32_spec_ctrl", VmxSince::newest},
     {VmxWord::secondary_exit, 3, "prematurely_busy_shadow_stack", VmxSince::unimplemented},  // newest
     // SDM "VM-Entry Controls"
     {VmxWord::entry, 2, "load_debug_controls", {}, {}, {}, true},
@@ -163,15 +163,15 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::entry, 13, "entry_load_ia32_perf_global_ctrl", VmxSince::unimplemented},
     {VmxWord::entry, 14, "entry_load_ia32_pat"},
     {VmxWord::entry, 15, "entry_load_ia32_efer"},
-    {VmxWord::entry, 16, "load_ia32_bndcfgs", VmxSince::unimplemented},  // skylake
+    {VmxWord::entry, 16, "load_ia32_bndcfgs", VmxSince::skylake},
     {VmxWord::entry, 17, "entry_conceal_vmx_from_pt", VmxSince::unimplemented},  // skylake
     {VmxWord::entry, 18, "load_ia32_rtit_ctl", VmxSince::unimplemented},  // icelake
-    {VmxWord::entry, 19, "load_uinv", VmxSince::unimplemented},  // sapphire_rapids
-    {VmxWord::entry, 20, "entry_load_cet_state", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::entry, 19, "load_uinv", VmxSince::sapphire_rapids},
+    {VmxWord::entry, 20, "entry_load_cet_state", VmxSince::sapphire_rapids},
     {VmxWord::entry, 21, "load_guest_ia32_lbr_ctl", VmxSince::unimplemented},  // sapphire_rapids
-    {VmxWord::entry, 22, "entry_load_pkrs", VmxSince::unimplemented},  // sapphire_rapids
-    {VmxWord::entry, 23, "entry_load_ia32_fred", VmxSince::unimplemented},  // newest
-    {VmxWord::entry, 24, "entry_load_ia32_spec_ctrl", VmxSince::unimplemented},  // newest
+    {VmxWord::entry, 22, "entry_load_pkrs", VmxSince::sapphire_rapids},
+    {VmxWord::entry, 23, "entry_load_ia32_fred", VmxSince::newest},
+    {VmxWord::entry, 24, "entry_load_ia32_spec_ctrl", VmxSince::newest},
     // SDM "VPID and EPT Capabilities"
     {VmxWord::ept_vpid, 0, "ept_execute_only"},
     {VmxWord::ept_vpid, 6, "ept_walk_length_4"},
@@ -206,7 +206,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::basic, 54, "ins_outs_information"},
     {VmxWord::basic, 55, "true_control_msrs"},
     {VmxWord::basic, 56, "injection_with_any_error_code", VmxSince::icelake},
-    {VmxWord::basic, 58, "nested_exceptions", VmxSince::unimplemented},  // newest, with FRED
+    {VmxWord::basic, 58, "nested_exceptions", VmxSince::newest},
     // SDM "VM Functions"
     {VmxWord::vmfunc, 0, "eptp_switching", VmxSince::haswell},
 });

@@ -136,6 +136,7 @@ void Vmx::apply_translation() {
     cpu_.tsc_offset = offsetting ? get("tsc_offset"_f) : 0;
     cpu_.tsc_multiplier = offsetting && c.has("use_tsc_scaling"_vmx) ? get("tsc_multiplier"_f) : 1ull << 48;
     cpu_.monitor_trap = c.has("monitor_trap_flag"_vmx);
+    cpu_.watch_bus_locks = c.has("vmm_bus_lock_detection"_vmx);
 }
 
 void Vmx::start_non_root() {
@@ -151,9 +152,11 @@ void Vmx::start_non_root() {
     if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false);
     cpu_.context_changed();
     pending_exit_.present = false;
+    bus_locked_ = false;
     mtf_ = {.armed = cpu_.monitor_trap, .due = false, .fresh = true};
     ple_first_ = ple_last_ = 0;
     apic_.entered();
+    if (controls_.has("apic_timer_virtualization"_vmx)) guest_timer_.set_deadline(get("guest_deadline"_f));
     if (controls_.has("activate_vmx_preemption_timer"_vmx))
         timer_.start(static_cast<u32>(get("vmx_preemption_timer_value"_f)));
     cpu_.set_attention();

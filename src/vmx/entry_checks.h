@@ -66,6 +66,15 @@ inline bool canonical(const EntryContext& x, u64 address) {
 inline bool structure_address(const EntryContext& x, u64 address, unsigned alignment) {
     return (address & ((1ull << alignment) - 1)) == 0 && x.caps.within_width(address);
 }
+/// Bits 63:N of a field are identical; bit N-1 may differ (SDM "Checks on Guest RIP, RFLAGS, and SSP").
+inline bool nearly_canonical(const EntryContext& x, u64 value) {
+    const u64 high = value >> x.cpu.model.linear_bits;
+    return high == 0 || high == (~0ull >> x.cpu.model.linear_bits);
+}
+/// What WRMSR would take: IA32_S_CET and IA32_U_CET, but for the canonicality of the bitmap's address.
+bool valid_cet(const CpuModel& model, u64 value);
+/// The eight FRED fields from `config` on: CONFIG, RSP1-3, STKLVLS, SSP1-3.
+bool valid_fred(const EntryContext& x, Field config);
 /// IA32_DEBUGCTL bits that exist: LBR and BTF.
 inline constexpr u64 valid_debugctl = 3;
 

@@ -69,7 +69,7 @@ bool apic_access_address(X x) {
 }
 bool apic_needs_tpr_shadow(X x) {
     return implies(x.c.has("virtualize_x2apic_mode"_vmx) || x.c.has("apic_register_virtualization"_vmx) ||
-                       x.c.has("virtual_interrupt_delivery"_vmx),
+                       x.c.has("virtual_interrupt_delivery"_vmx) || x.c.has("ipi_virtualization"_vmx),
                    x.c.has("use_tpr_shadow"_vmx));
 }
 bool x2apic_excludes_apic_accesses(X x) {
@@ -83,6 +83,16 @@ bool posted_interrupts(X x) {
     return x.c.has("virtual_interrupt_delivery"_vmx) && x.c.has("acknowledge_interrupt_on_exit"_vmx) &&
            x.v["posted_interrupt_notification_vector"_f] <= 255 &&
            structure_address(x, x.v["posted_interrupt_descriptor_address"_f], 6);
+}
+bool ipi_virtualization(X x) {
+    if (!x.c.has("ipi_virtualization"_vmx)) return true;
+    const u64 table = x.v["pid_pointer_table_address"_f];
+    return structure_address(x, table, 3) && x.caps.within_width(table + 8 * x.v["last_pid_pointer_index"_f]);
+}
+bool apic_timer(X x) {
+    return implies(x.c.has("apic_timer_virtualization"_vmx),
+                   x.c.has("virtual_interrupt_delivery"_vmx) && !x.c.has("rdtsc_exiting"_vmx) &&
+                       x.v["virtual_timer_vector"_f] <= 255);
 }
 bool vpid_not_zero(X x) {
     return implies(x.c.has("enable_vpid"_vmx), x.v["virtual_processor_identifier"_f] != 0);
@@ -125,18 +135,24 @@ bool exit_msr_load_area(X x) { return msr_area(x, "exit_msr_load_count"_f, "exit
 // VM-entry control fields
 
 bool entry_reserved(X x) { return x.caps.valid_control(VmxWord::entry, x.c[VmxWord::entry]); }
+/// FRED transitions deliver SYSCALL and SYSENTER as events too.
+bool fred_guest(X x) { return (x.v["guest_cr4"_f] & cr4_bits::fred) != 0; }
+
 bool injected_type(X x) {
     if (!x.injects()) return true;
     const unsigned type = x.injected_type();
     return type != interruption::reserved &&
-           implies(type == interruption::other_event, x.caps.has("monitor_trap_flag"_vmx));
+           implies(type == interruption::other_event,
+                   x.caps.has("monitor_trap_flag"_vmx) || x.caps.has("entry_load_ia32_fred"_vmx));
 }
 bool injected_vector(X x) {
     if (!x.injects()) return true;
     switch (x.injected_type()) {
     case interruption::nmi: return x.injected_vector() == 2;
     case interruption::hardware_exception: return x.injected_vector() <= 31;
-    case interruption::other_event: return x.injected_vector() == 0;
+    case interruption::other_event:  // a pending MTF VM exit; SYSCALL, SYSENTER
+        return x.injected_vector() == 0 ? x.caps.has("monitor_trap_flag"_vmx)
+                                        : x.injected_vector() <= 2 && fred_guest(x);
     default: return true;
     }
 }
@@ -153,13 +169,19 @@ bool injected_error_code_bit(X x) {
     return x.caps.has("injection_with_any_error_code"_vmx) ||
            deliver == vector_has_error_code(x.injected_vector());
 }
-bool injected_reserved(X x) { return implies(x.injects(), (x.entry_info() & 0x7FFFF000) == 0); }
+bool injected_nested(X x) {
+    return implies(x.injects() && (x.entry_info() & interruption::nested) != 0,
+                   x.injected_type() == interruption::hardware_exception &&
+                       x.caps.has("nested_exceptions"_vmx));
+}
+bool injected_reserved(X x) { return implies(x.injects(), (x.entry_info() & 0x7FFFD000) == 0); }
 bool injected_error_code(X x) {
     return implies(x.injects() && (x.entry_info() & interruption::has_code) != 0,
                    (x.v["entry_exception_error_code"_f] >> 16) == 0);
 }
 bool injected_length(X x) {
-    if (!x.injects() || !interruption::software(x.injected_type())) return true;
+    const bool system_call = x.injected_type() == interruption::other_event && x.injected_vector() != 0;
+    if (!x.injects() || (!interruption::software(x.injected_type()) && !system_call)) return true;
     const u64 length = x.v["entry_instruction_length"_f];
     return length <= 15 && implies(length == 0, x.caps.has("injection_with_zero_length"_vmx));
 }
@@ -190,6 +212,7 @@ constexpr EntryCheck rows[] = {
      delivery_needs_interrupt_exiting},
     {"posted interrupts: delivery, acknowledge on exit, vector, descriptor", Stage::controls,
      posted_interrupts},
+    {"IPI virtualization: PID-pointer table", Stage::controls, ipi_virtualization},
     {"VPID is not 0", Stage::controls, vpid_not_zero},
     {"EPTP is valid", Stage::controls, eptp},
     {"page-modification logging needs EPT and a valid log address", Stage::controls, pml},
@@ -198,6 +221,7 @@ constexpr EntryCheck rows[] = {
     {"VMREAD- and VMWRITE-bitmap addresses are aligned and within the width", Stage::controls,
      shadowing_bitmaps},
     {"TSC multiplier is not 0", Stage::controls, tsc_multiplier},
+    {"APIC-timer virtualization: delivery, no RDTSC exiting, vector", Stage::controls, apic_timer},
     {"VM-exit controls: reserved bits", Stage::controls, exit_reserved},
     {"secondary VM-exit controls: reserved bits", Stage::controls, secondary_exit_reserved},
     {"saving the VMX-preemption timer needs the timer", Stage::controls, save_timer_needs_timer},
@@ -211,6 +235,7 @@ constexpr EntryCheck rows[] = {
      injected_error_code_bit,
      {},
      When::every_entry},
+    {"injected event: nested exception", Stage::controls, injected_nested, {}, When::every_entry},
     {"injected event: reserved bits", Stage::controls, injected_reserved, {}, When::every_entry},
     {"injected event: error code", Stage::controls, injected_error_code, {}, When::every_entry},
     {"injected event: instruction length", Stage::controls, injected_length, {}, When::every_entry},

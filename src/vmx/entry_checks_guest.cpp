@@ -54,6 +54,9 @@ bool cr4_fixed(X x) {
     const u64 cr4 = x.v["guest_cr4"_f];
     return (x.caps.cr4_fixed0 & ~cr4) == 0 && (cr4 & ~x.caps.cr4_fixed1) == 0;
 }
+bool cet_needs_wp(X x) {
+    return (x.v["guest_cr4"_f] & cr4_bits::cet) == 0 || (x.v["guest_cr0"_f] & cr0_bits::wp) != 0;
+}
 bool debugctl(X x) {
     return !x.c.has("load_debug_controls"_vmx) || (x.v["guest_ia32_debugctl"_f] & ~valid_debugctl) == 0;
 }
@@ -62,6 +65,24 @@ bool ia32e_paging(X x) {
            ((x.v["guest_cr0"_f] & cr0_bits::pg) != 0 && (x.v["guest_cr4"_f] & cr4_bits::pae) != 0);
 }
 bool pcide_needs_ia32e(X x) { return ia32e_guest(x) || (x.v["guest_cr4"_f] & cr4_bits::pcide) == 0; }
+bool fred_transitions(X x) { return (x.v["guest_cr4"_f] & cr4_bits::fred) != 0; }
+bool fred_needs_ia32e(X x) { return ia32e_guest(x) || !fred_transitions(x); }
+bool loads_cet(X x) { return x.c.has("entry_load_cet_state"_vmx); }
+bool cet_canonical(X x) {
+    return !loads_cet(x) || (canonical(x, x.v["guest_ia32_s_cet"_f]) &&
+                             canonical(x, x.v["guest_ia32_interrupt_ssp_table_addr"_f]));
+}
+bool cet(X x) { return !loads_cet(x) || valid_cet(x.cpu.model, x.v["guest_ia32_s_cet"_f]); }
+bool bndcfgs(X x) {
+    const u64 value = x.v["guest_ia32_bndcfgs"_f];
+    return !x.c.has("load_ia32_bndcfgs"_vmx) || ((value & 0xFFC) == 0 && canonical(x, value & ~0xFFFull));
+}
+bool pkrs(X x) { return !x.c.has("entry_load_pkrs"_vmx) || (x.v["guest_ia32_pkrs"_f] >> 32) == 0; }
+bool uinv(X x) { return !x.c.has("load_uinv"_vmx) || (x.v["guest_uinv"_f] >> 8) == 0; }
+bool fred(X x) { return !x.c.has("entry_load_ia32_fred"_vmx) || valid_fred(x, "guest_ia32_fred_config"_f); }
+bool spec_ctrl(X x) {
+    return !x.c.has("entry_load_ia32_spec_ctrl"_vmx) || valid_spec_ctrl(x.cpu, x.v["guest_ia32_spec_ctrl"_f]);
+}
 bool cr3_width(X x) { return x.caps.within_width(x.v["guest_cr3"_f]); }
 bool dr7_high(X x) { return !x.c.has("load_debug_controls"_vmx) || (x.v["guest_dr7"_f] >> 32) == 0; }
 bool sysenter_canonical(X x) {
@@ -215,6 +236,15 @@ bool ldtr_access(X x) {
                                (ldtr.access & 0xFFFE0F00) == 0 && granularity_fits(ldtr));
 }
 
+/// SS.DPL with FRED transitions: privilege levels 0 and 3 alone, level 0 in 64-bit mode.
+bool ss_dpl_fred(X x) {
+    if (!fred_transitions(x)) return true;
+    const unsigned dpl = segment(x, Seg::ss).dpl();
+    if (dpl == 0) return segment(x, Seg::cs).l();
+    return dpl == 3 && (x.v["guest_rflags"_f] & rflags_bits::iopl) == 0 &&
+           (x.v["guest_interruptibility_state"_f] & interruptibility_bits::sti) == 0;
+}
+
 // "Checks on Guest Descriptor-Table Registers"
 
 bool tables_canonical(X x) {
@@ -230,8 +260,11 @@ bool code64(X x) { return ia32e_guest(x) && segment(x, Seg::cs).l(); }
 bool rip(X x) {
     const u64 value = x.v["guest_rip"_f];
     if (!code64(x)) return (value >> 32) == 0;
-    const u64 high = value >> x.cpu.model.linear_bits;  // bits 63:N identical
-    return high == 0 || high == (~0ull >> x.cpu.model.linear_bits);
+    return nearly_canonical(x, value);
+}
+bool ssp(X x) {
+    const u64 value = x.v["guest_ssp"_f];
+    return !loads_cet(x) || ((value & 3) == 0 && nearly_canonical(x, value));
 }
 bool rflags_reserved(X x) {
     const u64 f = x.v["guest_rflags"_f];
@@ -335,16 +368,25 @@ constexpr EntryCheck rows[] = {
     {"guest CR0 obeys the fixed bits", Stage::guest_state, cr0_fixed},
     {"guest CR0.PG needs CR0.PE", Stage::guest_state, cr0_paging_needs_protection},
     {"guest CR4 obeys the fixed bits", Stage::guest_state, cr4_fixed},
+    {"guest CR4.CET needs CR0.WP", Stage::guest_state, cet_needs_wp},
     {"guest IA32_DEBUGCTL: reserved bits", Stage::guest_state, debugctl},
     {"IA-32e mode guest needs CR0.PG and CR4.PAE", Stage::guest_state, ia32e_paging},
     {"guest CR4.PCIDE needs IA-32e mode", Stage::guest_state, pcide_needs_ia32e},
+    {"guest CR4.FRED needs IA-32e mode", Stage::guest_state, fred_needs_ia32e},
     {"guest CR3 is within the physical-address width", Stage::guest_state, cr3_width},
     {"guest DR7: bits 63:32 are 0", Stage::guest_state, dr7_high},
     {"guest IA32_SYSENTER_ESP and EIP are canonical", Stage::guest_state, sysenter_canonical},
+    {"guest IA32_S_CET and IA32_INTERRUPT_SSP_TABLE_ADDR are canonical", Stage::guest_state, cet_canonical},
     {"guest IA32_PAT holds memory types", Stage::guest_state, pat},
     {"guest IA32_EFER: reserved bits", Stage::guest_state, efer_reserved},
     {"guest IA32_EFER.LMA equals the IA-32e mode guest control, and LME with paging", Stage::guest_state,
      efer_long_mode},
+    {"guest IA32_BNDCFGS: reserved bits and address", Stage::guest_state, bndcfgs},
+    {"guest IA32_S_CET: reserved bits", Stage::guest_state, cet},
+    {"guest IA32_PKRS: bits 63:32 are 0", Stage::guest_state, pkrs},
+    {"guest UINV: bits 15:8 are 0", Stage::guest_state, uinv},
+    {"guest FRED MSRs", Stage::guest_state, fred},
+    {"guest IA32_SPEC_CTRL: reserved bits", Stage::guest_state, spec_ctrl},
     {"guest TR selector: TI is 0", Stage::guest_state, tr_selector},
     {"guest LDTR selector: TI is 0", Stage::guest_state, ldtr_selector},
     {"guest SS selector: RPL equals that of CS", Stage::guest_state, ss_selector},
@@ -359,6 +401,7 @@ constexpr EntryCheck rows[] = {
     {"guest segments are code or data (S)", Stage::guest_state, code_or_data},
     {"guest CS: DPL", Stage::guest_state, cs_dpl},
     {"guest SS: DPL", Stage::guest_state, ss_dpl},
+    {"guest SS: DPL with FRED transitions", Stage::guest_state, ss_dpl_fred},
     {"guest DS, ES, FS, GS: DPL", Stage::guest_state, data_dpl},
     {"guest segments are present", Stage::guest_state, segments_present},
     {"guest segments: reserved access-rights bits", Stage::guest_state, access_reserved},
@@ -372,6 +415,7 @@ constexpr EntryCheck rows[] = {
     {"guest RFLAGS: reserved bits", Stage::guest_state, rflags_reserved},
     {"guest RFLAGS.VM", Stage::guest_state, rflags_vm},
     {"guest RFLAGS.IF is 1 when an external interrupt is injected", Stage::guest_state, rflags_if},
+    {"guest SSP", Stage::guest_state, ssp},
     {"guest activity state is supported", Stage::guest_state, activity_supported},
     {"guest activity state HLT needs CPL 0", Stage::guest_state, hlt_at_cpl0},
     {"guest blocking by STI or MOV SS needs the active state", Stage::guest_state, blocking_needs_active},

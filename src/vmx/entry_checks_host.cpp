@@ -4,6 +4,26 @@
 
 namespace droste {
 
+bool valid_cet(const CpuModel& model, u64 value) {
+    // SH_STK_EN, WR_SHSTK_EN; ENDBR_EN, LEG_IW_EN, NO_TRACK_EN, SUPPRESS_DIS, SUPPRESS, TRACKER,
+    // EB_LEG_BITMAP_BASE.
+    constexpr u64 shadow_stack = 3, suppress = 1 << 10, tracker = 1 << 11;
+    constexpr u64 branch_tracking = 0x3C | suppress | tracker | ~0xFFFull;
+    const u64 valid = (model.features.has(Feature::cet_ss) ? shadow_stack : 0) |
+                      (model.features.has(Feature::cet_ibt) ? branch_tracking : 0);
+    return (value & ~valid) == 0 && (value & (suppress | tracker)) != (suppress | tracker);
+}
+
+bool valid_fred(const EntryContext& x, Field config) {
+    constexpr u64 config_reserved = 1 << 2 | 3 << 4 | 1 << 11;
+    if ((x.v[config] & config_reserved) != 0 || !canonical(x, x.v[config])) return false;
+    for (unsigned i = 1; i < 4; ++i) {
+        const u64 rsp = x.v[config + i], ssp = x.v[config + (4 + i)];
+        if ((rsp & 0x3F) != 0 || (ssp & 7) != 0 || !canonical(x, rsp) || !canonical(x, ssp)) return false;
+    }
+    return true;
+}
+
 namespace {
 
 using X = const EntryContext&;
@@ -19,6 +39,17 @@ bool cr0_fixed(X x) {
 bool cr4_fixed(X x) {
     const u64 cr4 = x.v["host_cr4"_f];
     return (x.caps.cr4_fixed0 & ~cr4) == 0 && (cr4 & ~x.caps.cr4_fixed1) == 0;
+}
+bool cet_needs_wp(X x) {
+    return (x.v["host_cr4"_f] & cr4_bits::cet) == 0 || (x.v["host_cr0"_f] & cr0_bits::wp) != 0;
+}
+bool loads_cet(X x) { return x.c.has("exit_load_cet_state"_vmx); }
+bool cet(X x) { return !loads_cet(x) || valid_cet(x.cpu.model, x.v["host_ia32_s_cet"_f]); }
+bool ssp_aligned(X x) { return !loads_cet(x) || (x.v["host_ssp"_f] & 3) == 0; }
+bool pkrs(X x) { return !x.c.has("exit_load_pkrs"_vmx) || (x.v["host_ia32_pkrs"_f] >> 32) == 0; }
+bool fred(X x) { return !x.c.has("exit_load_ia32_fred"_vmx) || valid_fred(x, "host_ia32_fred_config"_f); }
+bool spec_ctrl(X x) {
+    return !x.c.has("exit_load_ia32_spec_ctrl"_vmx) || valid_spec_ctrl(x.cpu, x.v["host_ia32_spec_ctrl"_f]);
 }
 bool cr3_width(X x) { return x.caps.within_width(x.v["host_cr3"_f]); }
 bool sysenter_canonical(X x) {
@@ -57,20 +88,33 @@ bool long_mode(X x) { return (x.cpu.efer & efer_bits::lma) != 0; }
 bool legacy_host(X x) { return long_mode(x) || (!x.c.has("ia32e_mode_guest"_vmx) && !host64(x)); }
 bool ia32e_host(X x) { return !long_mode(x) || host64(x); }
 bool host32(X x) {
-    return host64(x) || (!x.c.has("ia32e_mode_guest"_vmx) && (x.v["host_cr4"_f] & cr4_bits::pcide) == 0 &&
+    return host64(x) || (!x.c.has("ia32e_mode_guest"_vmx) &&
+                         (x.v["host_cr4"_f] & (cr4_bits::pcide | cr4_bits::fred)) == 0 &&
                          (x.v["host_rip"_f] >> 32) == 0);
 }
 bool host64_pae(X x) { return !host64(x) || (x.v["host_cr4"_f] & cr4_bits::pae) != 0; }
+bool cet_width(X x) {
+    if (!loads_cet(x)) return true;
+    const u64 s_cet = x.v["host_ia32_s_cet"_f], ssp = x.v["host_ssp"_f];
+    return host64(x) ? canonical(x, s_cet) && canonical(x, ssp) : (s_cet >> 32) == 0 && (ssp >> 32) == 0;
+}
+bool ssp_table(X x) { return !loads_cet(x) || canonical(x, x.v["host_ia32_interrupt_ssp_table_addr"_f]); }
 bool host64_rip(X x) { return !host64(x) || canonical(x, x.v["host_rip"_f]); }
 
 constexpr EntryCheck rows[] = {
     {"host CR0 obeys the fixed bits", Stage::host_state, cr0_fixed},
     {"host CR4 obeys the fixed bits", Stage::host_state, cr4_fixed},
+    {"host CR4.CET needs CR0.WP", Stage::host_state, cet_needs_wp},
     {"host CR3 is within the physical-address width", Stage::host_state, cr3_width},
     {"host IA32_SYSENTER_ESP and EIP are canonical", Stage::host_state, sysenter_canonical},
     {"host IA32_PAT holds memory types", Stage::host_state, pat},
     {"host IA32_EFER: reserved bits", Stage::host_state, efer_reserved},
     {"host IA32_EFER.LMA and LME equal the host address-space size", Stage::host_state, efer_long_mode},
+    {"host IA32_S_CET: reserved bits", Stage::host_state, cet},
+    {"host SSP: bits 1:0 are 0", Stage::host_state, ssp_aligned},
+    {"host IA32_PKRS: bits 63:32 are 0", Stage::host_state, pkrs},
+    {"host FRED MSRs", Stage::host_state, fred},
+    {"host IA32_SPEC_CTRL: reserved bits", Stage::host_state, spec_ctrl},
     {"host selectors: RPL and TI are 0", Stage::host_state, selectors_rpl_ti},
     {"host CS is not null", Stage::host_state, cs_not_null},
     {"host TR is not null", Stage::host_state, tr_not_null},
@@ -78,9 +122,11 @@ constexpr EntryCheck rows[] = {
     {"host bases of FS, GS, TR, GDTR, IDTR are canonical", Stage::host_state, bases_canonical},
     {"outside IA-32e mode neither guest nor host are 64-bit", Stage::host_state, legacy_host},
     {"in IA-32e mode the host is 64-bit", Stage::host_state, ia32e_host},
-    {"32-bit host: guest not IA-32e, CR4.PCIDE 0, RIP below 4 GiB", Stage::host_state, host32},
+    {"32-bit host: guest not IA-32e, CR4.PCIDE and FRED 0, RIP below 4 GiB", Stage::host_state, host32},
     {"64-bit host: CR4.PAE is 1", Stage::host_state, host64_pae},
     {"64-bit host: RIP is canonical", Stage::host_state, host64_rip},
+    {"host IA32_S_CET and SSP fit the address-space size", Stage::host_state, cet_width},
+    {"host IA32_INTERRUPT_SSP_TABLE_ADDR is canonical", Stage::host_state, ssp_table},
 };
 
 static_assert(Field{"host_gs_base"_f} == "host_fs_base"_f + 1 &&

@@ -84,7 +84,7 @@ void Vmx::exit_to_root(ExitEvent& e) {
 
 void Vmx::record_exit_information(const ExitEvent& e) {
     const Vmcs& v = current_;
-    v.set("exit_reason"_f, e.row->number);
+    v.set("exit_reason"_f, e.row->number | (bus_locked_ ? exit_reason_bus_lock : 0));
     v.set("exit_qualification"_f, e.qualification);
     v.set("exit_interruption_information"_f, e.interruption_information);
     if (e.interruption_information & interruption::has_code)
@@ -124,8 +124,9 @@ u64 Vmx::saved_rflags(const ExitEvent& e) const {
 }
 
 void Vmx::save_guest_state(const ExitEvent& e) {
-    save_guest_area(cpu_, current_, controls_, saved_rflags(e));
+    save_guest_area(cpu_, current_, controls_, caps_, saved_rflags(e));
     const Vmcs& v = current_;
+    if (caps_.has("apic_timer_virtualization"_vmx)) v.set("guest_deadline"_f, guest_timer_.deadline());
     if (e.row == "triple_fault"_exit) v.set("guest_activity_state"_f, 0);
     if (controls_.has("save_vmx_preemption_timer_value"_vmx))
         v.set("vmx_preemption_timer_value"_f, timer_stopped_value_);
@@ -142,6 +143,8 @@ void Vmx::leave_non_root() {
     cpu_.gates.closed_mask = 0;
     cpu_.vectoring.active = false;
     cpu_.monitor_trap = false;
+    cpu_.watch_bus_locks = bus_locked_ = false;
+    guest_timer_.set_deadline(0);
     cpu_.current_vpid = 0;
     cpu_.ept_enabled = false;
     cpu_.current_eptp = 0;

@@ -26,7 +26,13 @@ const ExitRow* reason_of(const Cpu& cpu, Gate gate, const Insn& in) {
     case Gate::invlpg: return "invlpg"_exit;
     case Gate::mwait: return "mwait"_exit;
     case Gate::rdpmc: return "rdpmc"_exit;
-    case Gate::rdtsc: return mnemonic(cpu, in) == "RDTSCP" ? "rdtscp"_exit : "rdtsc"_exit;
+    case Gate::rdtsc: {
+        const std::string_view m = mnemonic(cpu, in);
+        return m == "RDTSCP"   ? "rdtscp"_exit
+               : m == "UMWAIT" ? "umwait"_exit
+               : m == "TPAUSE" ? "tpause"_exit
+                               : "rdtsc"_exit;
+    }
     case Gate::mov_dr: return "mov_dr"_exit;
     case Gate::monitor: return "monitor"_exit;
     case Gate::pause: return "pause"_exit;
@@ -45,6 +51,8 @@ const ExitRow* reason_of(const Cpu& cpu, Gate gate, const Insn& in) {
 
 // Access types of SDM Table "Exit Qualification for Control-Register Accesses".
 constexpr unsigned mov_to_cr = 0, mov_from_cr = 1, access_clts = 2, access_lmsw = 3;
+
+constexpr u32 msr_spec_ctrl = 0x48, msr_tsc_deadline = 0x6E0;
 
 constexpr Decision exited{Decision::Kind::exited};
 constexpr Decision done{Decision::Kind::done};
@@ -177,6 +185,10 @@ Decision Vmx::read_msr(u32 index, const Insn& in) {
         return exited;
     }
     if ((index >> 8) == 8 && controls_.has("virtualize_x2apic_mode"_vmx)) return apic_.read_msr(index);
+    if (index == msr_spec_ctrl && controls_.has("virtualize_ia32_spec_ctrl"_vmx))
+        return {Decision::Kind::done, get("ia32_spec_ctrl_shadow"_f)};
+    if (index == msr_tsc_deadline && controls_.has("apic_timer_virtualization"_vmx))
+        return {Decision::Kind::done, get("guest_deadline_shadow"_f)};
     return {};
 }
 
@@ -188,6 +200,19 @@ Decision Vmx::write_msr(u32 index, u64 value, const Insn& in) {
     if ((index >> 8) == 8 && controls_.has("virtualize_x2apic_mode"_vmx)) {
         const Decision d = apic_.write_msr(index, value);
         if (d.kind != Decision::Kind::proceed) return d;
+    }
+    if (index == msr_spec_ctrl && controls_.has("virtualize_ia32_spec_ctrl"_vmx)) {
+        // SDM "Changes to Instruction Behavior in VMX Non-Root Operation", WRMSR
+        const u64 mask = get("ia32_spec_ctrl_mask"_f);
+        if (!cpu_.msrs->write(cpu_, index, (cpu_.spec_ctrl & mask) | (value & ~mask)))
+            return {Decision::Kind::fault};
+        current_.set("ia32_spec_ctrl_shadow"_f, value);
+        return done;
+    }
+    if (index == msr_tsc_deadline && controls_.has("apic_timer_virtualization"_vmx)) {
+        current_.set("guest_deadline_shadow"_f, value);
+        if (guest_timer_.write(value)) guest_timer_event();
+        return done;
     }
     return {Decision::Kind::proceed, value};
 }

@@ -10,7 +10,8 @@ namespace droste {
 namespace interruption {
 inline constexpr unsigned external = 0, reserved = 1, nmi = 2, hardware_exception = 3, software_interrupt = 4,
                           privileged_software_exception = 5, software_exception = 6, other_event = 7;
-inline constexpr u32 has_code = 1u << 11, nmi_unblocking = 1u << 12, valid = 1u << 31;
+inline constexpr u32 has_code = 1u << 11, nmi_unblocking = 1u << 12, nested = 1u << 13,
+                     valid = 1u << 31;
 
 /// Types whose delivery advances RIP by the instruction length.
 constexpr bool software(unsigned type) {

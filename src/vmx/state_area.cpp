@@ -30,6 +30,35 @@ bool pae_paging(const Cpu& cpu) {
     return (cpu.cr0 & cr0_bits::pg) && (cpu.cr4 & cr4_bits::pae) && !(cpu.efer & efer_bits::lma);
 }
 
+/// UINV in IA32_UINTR_MISC.
+constexpr unsigned uinv_shift = 32;
+void set_uinv(Cpu& cpu, u64 vector) {
+    cpu.uintr.misc = (cpu.uintr.misc & ~(0xFFull << uinv_shift)) | (vector & 0xFF) << uinv_shift;
+}
+
+/// The eight FRED fields stand in the same order in both areas: CONFIG, RSP1-3, STKLVLS, SSP1-3.
+void load_fred(Cpu& cpu, const Vmcs& v, Field config) {
+    FredState& f = cpu.fred;
+    f.config = v[config];
+    for (unsigned i = 1; i < 4; ++i) {
+        f.rsp[i] = v[config + i];
+        f.ssp[i] = v[config + (4 + i)];
+    }
+    f.stack_levels = v[config + 4];
+}
+void save_fred(const FredState& f, const Vmcs& v, Field config) {
+    v.set(config, f.config);
+    for (unsigned i = 1; i < 4; ++i) {
+        v.set(config + i, f.rsp[i]);
+        v.set(config + (4 + i), f.ssp[i]);
+    }
+    v.set(config + 4, f.stack_levels);
+}
+static_assert(Field{"guest_ia32_fred_stklvls"_f} == "guest_ia32_fred_config"_f + 4);
+static_assert(Field{"guest_ia32_fred_ssp3"_f} == "guest_ia32_fred_config"_f + 7);
+static_assert(Field{"host_ia32_fred_stklvls"_f} == "host_ia32_fred_config"_f + 4);
+static_assert(Field{"host_ia32_fred_ssp3"_f} == "host_ia32_fred_config"_f + 7);
+
 Segment host_segment(u16 selector, u64 base) {
     if (selector == 0) return {.selector = 0, .limit = 0, .access = Segment::unusable_bit, .base = base};
     return {.selector = selector, .limit = 0xFFFFFFFF, .access = 0xC093, .base = base};
@@ -37,7 +66,8 @@ Segment host_segment(u16 selector, u64 base) {
 
 }  // namespace
 
-void save_guest_area(const Cpu& cpu, const Vmcs& v, const Controls& c, u64 rflags) {
+void save_guest_area(const Cpu& cpu, const Vmcs& v, const Controls& c, const VmxCapabilities& caps,
+                     u64 rflags) {
     v.set("guest_cr0"_f, cpu.cr0);
     v.set("guest_cr3"_f, cpu.cr3);
     v.set("guest_cr4"_f, cpu.cr4);
@@ -50,6 +80,16 @@ void save_guest_area(const Cpu& cpu, const Vmcs& v, const Controls& c, u64 rflag
     }
     if (c.has("save_ia32_pat"_vmx)) v.set("guest_ia32_pat"_f, cpu.pat);
     if (c.has("save_ia32_efer"_vmx)) v.set("guest_ia32_efer"_f, cpu.efer);
+    if (caps.has("load_ia32_bndcfgs"_vmx)) v.set("guest_ia32_bndcfgs"_f, cpu.bndcfgs);
+    if (caps.has("entry_load_cet_state"_vmx)) {
+        v.set("guest_ia32_s_cet"_f, cpu.cet.s_cet);
+        v.set("guest_ssp"_f, cpu.cet.ssp);
+        v.set("guest_ia32_interrupt_ssp_table_addr"_f, cpu.cet.ssp_table);
+    }
+    if (caps.has("entry_load_pkrs"_vmx)) v.set("guest_ia32_pkrs"_f, cpu.pkrs);
+    if (caps.has("load_uinv"_vmx)) v.set("guest_uinv"_f, cpu.uintr.misc >> uinv_shift & 0xFF);
+    if (c.has("save_ia32_fred"_vmx)) save_fred(cpu.fred, v, "guest_ia32_fred_config"_f);
+    if (caps.has("entry_load_ia32_spec_ctrl"_vmx)) v.set("guest_ia32_spec_ctrl"_f, cpu.spec_ctrl);
     for (unsigned i = 0; i < 8; ++i) {
         const Segment& s = cpu.seg[i];
         v.set("guest_es_selector"_f + i, s.selector);
@@ -90,6 +130,16 @@ void load_guest_area(Cpu& cpu, const Vmcs& v, const Controls& c) {
         if (cpu.cr0 & cr0_bits::pg) cpu.efer = ia32e ? cpu.efer | efer_bits::lme : cpu.efer & ~efer_bits::lme;
     }
     if (c.has("entry_load_ia32_pat"_vmx)) cpu.pat = v["guest_ia32_pat"_f];
+    if (c.has("load_ia32_bndcfgs"_vmx)) cpu.bndcfgs = v["guest_ia32_bndcfgs"_f];
+    if (c.has("entry_load_cet_state"_vmx)) {
+        cpu.cet.s_cet = v["guest_ia32_s_cet"_f];
+        cpu.cet.ssp = v["guest_ssp"_f];
+        cpu.cet.ssp_table = v["guest_ia32_interrupt_ssp_table_addr"_f];
+    }
+    if (c.has("entry_load_pkrs"_vmx)) cpu.pkrs = static_cast<u32>(v["guest_ia32_pkrs"_f]);
+    if (c.has("load_uinv"_vmx)) set_uinv(cpu, v["guest_uinv"_f]);
+    if (c.has("entry_load_ia32_fred"_vmx)) load_fred(cpu, v, "guest_ia32_fred_config"_f);
+    if (c.has("entry_load_ia32_spec_ctrl"_vmx)) cpu.spec_ctrl = v["guest_ia32_spec_ctrl"_f];
     for (unsigned i = 0; i < 8; ++i)
         cpu.seg[i] = {.selector = static_cast<u16>(v["guest_es_selector"_f + i]),
                       .limit = static_cast<u32>(v["guest_es_limit"_f + i]),
@@ -118,7 +168,7 @@ void load_host_area(Cpu& cpu, const Vmcs& v, const Controls& c) {
     cpu.cr3 = v["host_cr3"_f];
     cpu.cr4 = v["host_cr4"_f];
     if (host64) cpu.cr4 |= cr4_bits::pae;
-    else cpu.cr4 &= ~cr4_bits::pcide;
+    else cpu.cr4 &= ~(cr4_bits::pcide | cr4_bits::fred);
     cpu.dr7 = dr7_bits::fixed1;
     cpu.debugctl = 0;
     cpu.sysenter_cs = v["host_ia32_sysenter_cs"_f];
@@ -129,6 +179,16 @@ void load_host_area(Cpu& cpu, const Vmcs& v, const Controls& c) {
         cpu.efer = host64 ? cpu.efer | (efer_bits::lma | efer_bits::lme)
                           : cpu.efer & ~(efer_bits::lma | efer_bits::lme);
     if (c.has("exit_load_ia32_pat"_vmx)) cpu.pat = v["host_ia32_pat"_f];
+    if (c.has("clear_ia32_bndcfgs"_vmx)) cpu.bndcfgs = 0;
+    if (c.has("exit_load_cet_state"_vmx)) {
+        cpu.cet.s_cet = v["host_ia32_s_cet"_f];
+        cpu.cet.ssp = v["host_ssp"_f];
+        cpu.cet.ssp_table = v["host_ia32_interrupt_ssp_table_addr"_f];
+    }
+    if (c.has("exit_load_pkrs"_vmx)) cpu.pkrs = static_cast<u32>(v["host_ia32_pkrs"_f]);
+    if (c.has("clear_uinv"_vmx)) set_uinv(cpu, 0);
+    if (c.has("exit_load_ia32_fred"_vmx)) load_fred(cpu, v, "host_ia32_fred_config"_f);
+    if (c.has("exit_load_ia32_spec_ctrl"_vmx)) cpu.spec_ctrl = v["host_ia32_spec_ctrl"_f];
 
     const auto selector = [&](Seg s) {
         return static_cast<u16>(v["host_es_selector"_f + static_cast<unsigned>(s)]);

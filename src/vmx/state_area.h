@@ -2,13 +2,15 @@
 // Moves between a processor's registers and the guest- and host-state areas of a VMCS.
 #pragma once
 #include "cpu/cpu.h"
+#include "vmx/capability_msrs.h"
 #include "vmx/vmcs.h"
 
 namespace droste {
 
 /// SDM "Saving Guest State": registers and non-register state of `cpu`. The exit controls of `c` decide what
-/// is saved.
-void save_guest_area(const Cpu& cpu, const Vmcs& v, const Controls& c, u64 rflags);
+/// is saved; some of it is saved wherever the processor has the control that loads it.
+void save_guest_area(const Cpu& cpu, const Vmcs& v, const Controls& c, const VmxCapabilities& caps,
+                     u64 rflags);
 
 /// SDM "Loading Guest State": registers and non-register state. The caller sets up translation and then calls
 /// Cpu::context_changed().

@@ -7,7 +7,7 @@
 namespace droste {
 
 Vmx::Vmx(Cpu& cpu, const VmxCapabilities& capabilities)
-    : cpu_(cpu), caps_(capabilities), apic_(*this), timer_(*this) {
+    : cpu_(cpu), caps_(capabilities), apic_(*this), timer_(*this), guest_timer_(*this) {
     cpu_.hooks = this;
     cpu_.ept_execute_only = caps_.has("ept_execute_only"_vmx);
     cpu_.ept_1gb = caps_.has("ept_1g_pages"_vmx);
@@ -20,6 +20,8 @@ Vmx::~Vmx() {
 
 void Vmx::reset() {
     timer_.stop();
+    guest_timer_.set_deadline(0);
+    cpu_.watch_bus_locks = bus_locked_ = false;
     in_operation_ = false;
     vmxon_pointer_ = Vmcs::none;
     current_ = shadow_ = Vmcs();
@@ -74,7 +76,11 @@ void Vmx::written(Field field) {
                                    "eoi_exit_bitmap_0"_f,
                                    "eoi_exit_bitmap_1"_f,
                                    "eoi_exit_bitmap_2"_f,
-                                   "eoi_exit_bitmap_3"_f};
+                                   "eoi_exit_bitmap_3"_f,
+                                   "ia32_spec_ctrl_mask"_f,
+                                   "ia32_spec_ctrl_shadow"_f,
+                                   "guest_deadline_shadow"_f,
+                                   "instruction_timeout_control"_f};
     for (const Field f : unchecked)
         if (f == field) return;
     checked_.remove(current_.address());
@@ -225,9 +231,11 @@ void Vmx::visit(Archive& a) {
     a.field("mtf_from_rip", mtf_.from_rip);
     a.field("ple_first", ple_first_);
     a.field("ple_last", ple_last_);
+    a.field("bus_locked", bus_locked_);
     a.field("abort", abort_);
     apic_.visit(a);
     timer_.visit(a);
+    guest_timer_.visit(a);
     if (a.mode() != Archive::Mode::load) return;
     current_ = current == Vmcs::none ? Vmcs() : Vmcs(cpu_.memory, current);
     shadow_ = shadow == Vmcs::none ? Vmcs() : Vmcs(cpu_.memory, shadow);

@@ -12,6 +12,7 @@
 #include "vmx/apic_virtualization.h"
 #include "vmx/capability_msrs.h"
 #include "vmx/exit_router.h"
+#include "vmx/guest_timer.h"
 #include "vmx/insns.h"
 #include "vmx/preemption_timer.h"
 #include "vmx/vmcs.h"
@@ -141,6 +142,8 @@ public:
     void sipi(u8 vector) override;
     void task_switch(u16 selector, unsigned source, u32 instruction_length) override;
     void triple_fault() override;
+    void bus_locked() override;
+    bool no_instruction_boundary() override;
     void memory_exit(const WalkFault& fault) override;
     Decision apic_access(u64 offset, Access access, Width width, u64 value, GuestPhys address) override;
 
@@ -153,6 +156,7 @@ public:
 
 private:
     friend class ApicVirtualization;
+    friend class GuestTimer;
     friend class PreemptionTimer;
 
     // entry.cpp
@@ -175,6 +179,7 @@ private:
     // boundary.cpp
     bool monitor_trap_due();
     bool external_interrupt();
+    void guest_timer_event();
     // intercepts.cpp
     Decision cr_access_exit(unsigned cr, unsigned access, unsigned gpr, const Insn& in);
     bool msr_intercepted(u32 index, bool write) const;
@@ -215,10 +220,12 @@ private:
     };
     MonitorTrap mtf_;
     u64 ple_first_ = 0, ple_last_ = 0;
+    bool bus_locked_ = false;  ///< since VM entry, with "VMM bus-lock detection"
     u32 timer_stopped_value_ = 0;
     VmxAbort abort_ = VmxAbort::none;
     ApicVirtualization apic_;
     PreemptionTimer timer_;
+    GuestTimer guest_timer_;
 };
 
 /// The Vmx attached to a processor, or null when its model has none.

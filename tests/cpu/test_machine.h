@@ -30,12 +30,18 @@ public:
     std::optional<u64> read_msr(u32 index) override {
         return index == 0x1B ? std::optional<u64>(0xFEE00900) : std::nullopt;
     }
-    bool write_msr(u32, u64) override { return false; }
+    bool write_msr(u32 index, u64 value) override {
+        if (x2apic) msr_writes.emplace_back(index, value);
+        return x2apic;
+    }
     void raise(u8 vector) override { vectors.push_back(vector); }
-    std::optional<MachinePhys> mmio_page() const override { return std::nullopt; }
+    std::optional<MachinePhys> mmio_page() const override { return page; }
 
     std::vector<u8> vectors;
     u8 tpr = 0;
+    bool x2apic = false;  ///< takes MSR writes and notes them
+    std::vector<std::pair<u32, u64>> msr_writes;
+    std::optional<MachinePhys> page;
 };
 
 /// Every feature that has a name, as a model.

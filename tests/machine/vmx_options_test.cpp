@@ -65,9 +65,11 @@ TEST(VmxOptions, UnmetNeedNamesBothAndThePlace) {
     EXPECT_THAT(problem({"cpu.features=-rdseed", "vmx.rdseed_exiting=true"}),
                 HasSubstr("rdseed_exiting needs the CPU feature rdseed"));
     EXPECT_THAT(problem({"vmx.capabilities=-activate_secondary_controls", "vmx.enable_vpid=true"}),
-                AllOf(HasSubstr("vmx.capabilities"), HasSubstr("enable_vpid needs activate_secondary_controls")));
+                AllOf(HasSubstr("vmx.capabilities"),
+                      HasSubstr("enable_vpid needs activate_secondary_controls")));
     EXPECT_THAT(problem({"vmx.enable_ept=false", "vmx.invept=true"}), HasSubstr("invept needs enable_ept"));
-    EXPECT_THAT(problem({"vmx.enable_vpid=false", "vmx.invvpid=true"}), HasSubstr("invvpid needs enable_vpid"));
+    EXPECT_THAT(problem({"vmx.enable_vpid=false", "vmx.invvpid=true"}),
+                HasSubstr("invvpid needs enable_vpid"));
     EXPECT_THAT(problem({"vmx.dual_monitor_treatment=true"}), HasSubstr("is not implemented"));
     EXPECT_EQ(problem({"vmx.dual_monitor_treatment=false"}), "");
 }

@@ -10,11 +10,12 @@ namespace {
 VmxCapabilities capabilities(std::string_view name, const std::vector<std::string>& changes = {}) {
     CpuModel model = vmx_model();
     model.name = name;
+    model.valid_cr4 = 0x7767FF;
     return make_vmx_capabilities(model, changes).value();
 }
 
 /// Controls and capabilities that the part has and Droste lacks: dual-monitor treatment and entry to SMM,
-/// processor trace, MPX, the performance monitor, execute control by mode, #VE.
+/// processor trace, the performance monitor, execute control by mode, #VE.
 struct RealValue {
     u32 index;
     u64 value;
@@ -26,8 +27,8 @@ TEST(CapabilityMsrs, SkylakeServer) {
     constexpr RealValue real[] = {
         {0x481, 0x000000ff00000016, 0},
         {0x482, 0xfff9fffe0401e172, 0},
-        {0x483, 0x01ffffff00036dff, (1ull << 12 | 1ull << 23 | 1ull << 24) << 32},
-        {0x484, 0x0003ffff000011ff, (1ull << 10 | 1ull << 11 | 1ull << 13 | 1ull << 16 | 1ull << 17) << 32},
+        {0x483, 0x01ffffff00036dff, (1ull << 12 | 1ull << 24) << 32},
+        {0x484, 0x0003ffff000011ff, (1ull << 10 | 1ull << 11 | 1ull << 13 | 1ull << 17) << 32},
         {0x485, 0x000000007004c1e7, 1ull << 14 | 1ull << 15 | 1ull << 28},
         {0x486, 0x80000021, 0},
         {0x487, 0xffffffff, 0},
@@ -37,8 +38,8 @@ TEST(CapabilityMsrs, SkylakeServer) {
         {0x48c, 0x00000f0106734141, 0},
         {0x48d, 0x000000ff00000016, 0},
         {0x48e, 0xfff9fffe04006172, 0},
-        {0x48f, 0x01ffffff00036dfb, (1ull << 12 | 1ull << 23 | 1ull << 24) << 32},
-        {0x490, 0x0003ffff000011fb, (1ull << 10 | 1ull << 11 | 1ull << 13 | 1ull << 16 | 1ull << 17) << 32},
+        {0x48f, 0x01ffffff00036dfb, (1ull << 12 | 1ull << 24) << 32},
+        {0x490, 0x0003ffff000011fb, (1ull << 10 | 1ull << 11 | 1ull << 13 | 1ull << 17) << 32},
         {0x491, 1, 0},
     };
     const VmxCapabilities c = capabilities("skylake-sp");
@@ -95,7 +96,11 @@ TEST(CapabilityMsrs, ReadByInstruction) {
     VmxMachine m;
     EXPECT_EQ(m.msr_table.read(m.cpu, 0x480), capability_msr(m.vmx.capabilities(), 0x480));
     EXPECT_FALSE(m.msr_table.write(m.cpu, 0x480, 0));
-    EXPECT_EQ(m.msr_table.read(m.cpu, 0x492), std::nullopt);
+    EXPECT_EQ(m.msr_table.read(m.cpu, 0x492), capability_msr(m.vmx.capabilities(), 0x492));
+    EXPECT_EQ(m.msr_table.read(m.cpu, 0x494), std::nullopt);
+    VmxMachine old({"-activate_tertiary_controls", "-activate_secondary_exit_controls"});
+    EXPECT_EQ(old.msr_table.read(old.cpu, 0x492), std::nullopt);
+    EXPECT_EQ(old.msr_table.read(old.cpu, 0x493), std::nullopt);
     // IA32_FEATURE_CONTROL: locked by the fixture
     EXPECT_EQ(m.msr_table.read(m.cpu, 0x3A), 5u);
     EXPECT_FALSE(m.msr_table.write(m.cpu, 0x3A, 5));

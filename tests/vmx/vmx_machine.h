@@ -17,7 +17,7 @@ namespace droste::test {
 inline CpuModel vmx_model() {
     CpuModel m = all_features_model();
     m.name = "max";  // every capability that is implemented
-    m.valid_cr4 = 0x7767FF;
+    m.valid_cr4 = 0x7767FF | cr4_bits::cet | cr4_bits::fred;
     return m;
 }
 
@@ -28,7 +28,8 @@ public:
     static constexpr u64 io_bitmap_a = 0x20'4000, io_bitmap_b = 0x20'5000, msr_bitmap = 0x20'6000;
     static constexpr u64 vmread_bitmap = 0x20'7000, vmwrite_bitmap = 0x20'8000;
     static constexpr u64 virtual_apic = 0x20'9000, apic_page = 0x20'A000, posted_descriptor = 0x20'B000;
-    static constexpr u64 pml_log = 0x20'C000, eptp_list = 0x20'D000, msr_list = 0x20'E000;
+    static constexpr u64 pml_log = 0x20'C000, eptp_list = 0x20'D000, msr_list = 0x20'E000,
+                         pid_table = 0x20'F000;
     static constexpr u64 ept_tables = 0x21'0000;
     static constexpr u64 guest_code = 0x3000, host_entry = 0x3800, guest_stack = 0x6FF0;
 
@@ -80,7 +81,12 @@ public:
         default: return "entry_controls"_f;
         }
     }
-    void enable(Capability c) { add(word_field(c), c.mask()); }
+    /// Sets the control, and the one that brings its word into force.
+    void enable(Capability c) {
+        add(word_field(c), c.mask());
+        if (c.word == VmxWord::tertiary) enable("activate_tertiary_controls"_vmx);
+        if (c.word == VmxWord::secondary_exit) enable("activate_secondary_exit_controls"_vmx);
+    }
     void disable(Capability c) { drop(word_field(c), c.mask()); }
     void enable_ept() {
         enable("enable_ept"_vmx);

@@ -27,7 +27,7 @@ template <BitTest op, class T> Outcome test_mem(Cpu& cpu, const Insn& in, u64 li
         put(m, host::bit_test<op, T>(flags, get(m), index));
         if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
         cpu.flags = flags;
-        charge_lock(cpu, in);
+        charge_lock_at(cpu, in, linear, sizeof(T));
     }
     return Outcome::next;
 }

@@ -125,8 +125,8 @@ template <class T> Outcome xchg_mem(Cpu& cpu, const Insn& in) {
     const T old = get(m);
     put(m, cpu.reg<T>(in.reg));
     if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
+    lock_asserted(cpu, cpu.ea_base[in.seg()] + cpu.effective(in), sizeof(T));  // also without the prefix
     cpu.set_reg<T>(in.reg, old);
-    cpu.charge(CostEvent::lock);
     return Outcome::next;
 }
 // Never with rAX itself: 90 without REX.B is NOP, which does not even clear the upper half of RAX.
@@ -151,9 +151,9 @@ template <class T> Outcome xadd_mem(Cpu& cpu, const Insn& in) {
     u16 flags = cpu.flags;
     put(m, host::binary<host::Alu::add, T>(flags, old, cpu.reg<T>(in.reg)));
     if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
+    charge_lock(cpu, in, sizeof(T));
     cpu.set_reg<T>(in.reg, old);
     cpu.flags = flags;
-    charge_lock(cpu, in);
     return Outcome::next;
 }
 
@@ -183,9 +183,9 @@ template <class T> Outcome cmpxchg_mem(Cpu& cpu, const Insn& in) {
     (void)host::binary<host::Alu::cmp, T>(flags, expected, old);
     put(m, expected == old ? cpu.reg<T>(in.reg) : old);
     if (!cpu.end_rmw(m)) [[unlikely]] return cpu.failed();
+    charge_lock(cpu, in, sizeof(T));
     if (expected != old) cpu.set_reg<T>(rax, old);
     cpu.flags = flags;
-    charge_lock(cpu, in);
     return Outcome::next;
 }
 constexpr Bodies xchg_forms{
@@ -218,7 +218,7 @@ template <class Half, class Whole> Outcome cmpxchg_pair(Cpu& cpu, const Insn& in
         cpu.set_reg<Half>(rax, static_cast<Half>(old));
         cpu.set_reg<Half>(rdx, static_cast<Half>(old >> half));
     }
-    charge_lock(cpu, in);
+    charge_lock_at(cpu, in, linear, sizeof(Whole));
     return Outcome::next;
 }
 

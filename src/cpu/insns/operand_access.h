@@ -31,8 +31,17 @@ template <class T> T get(const Rmw<T>& m) {
 }
 template <class T> void put(Rmw<T>& m, T v) { std::memcpy(static_cast<void*>(m.p), &v, sizeof v); }
 
-inline void charge_lock(Cpu& cpu, const Insn& in) {
-    if (in.lock()) [[unlikely]] cpu.charge(CostEvent::lock);
+/// The access at `linear` was locked.
+inline void lock_asserted(Cpu& cpu, u64 linear, unsigned size) {
+    cpu.charge(CostEvent::lock);
+    if (cpu.watch_bus_locks) [[unlikely]] cpu.locked_access(linear, size);
+}
+/// After a read-modify-write, before the registers of its address change.
+inline void charge_lock(Cpu& cpu, const Insn& in, unsigned size) {
+    if (in.lock()) [[unlikely]] lock_asserted(cpu, cpu.ea_base[in.seg()] + cpu.effective(in), size);
+}
+inline void charge_lock_at(Cpu& cpu, const Insn& in, u64 linear, unsigned size) {
+    if (in.lock()) [[unlikely]] lock_asserted(cpu, linear, size);
 }
 
 template <class T, class F> [[gnu::noinline]] Outcome modify_elsewhere(Cpu& cpu, const Insn& in, F f) {
@@ -42,7 +51,7 @@ template <class T, class F> [[gnu::noinline]] Outcome modify_elsewhere(Cpu& cpu,
     put(m, f(flags, get(m)));
     if (!cpu.end_rmw(m)) return cpu.failed();
     cpu.flags = flags;
-    charge_lock(cpu, in);
+    charge_lock(cpu, in, sizeof(T));
     return Outcome::next;
 }
 /// Read-modify-write of the memory operand: f(flags, old) gives the new value. A fault changes nothing.
@@ -53,7 +62,7 @@ template <class T, class F> [[gnu::always_inline]] inline Outcome modify(Cpu& cp
     std::memcpy(&v, static_cast<const void*>(p), sizeof v);
     v = f(cpu.flags, v);
     std::memcpy(static_cast<void*>(p), &v, sizeof v);
-    charge_lock(cpu, in);
+    charge_lock(cpu, in, sizeof(T));
     return Outcome::next;
 }
 
