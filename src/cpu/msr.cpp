@@ -108,7 +108,11 @@ bool write_spec_ctrl(Cpu& cpu, u32, u64 value) {
 
 constexpr u32 machine_check_banks = 4;
 constexpr u32 mc_first = 0x400;
-std::optional<u64> read_mcg_cap(Cpu&, u32) { return machine_check_banks; }
+constexpr u64 cmci = 1 << 10;
+std::optional<u64> read_mcg_cap(Cpu&, u32) { return machine_check_banks | cmci; }
+/// SDM "CMCI Local APIC Interface": CMCI_EN reads as 0 where a bank signals no corrected errors, and none does.
+std::optional<u64> read_mc_ctl2(Cpu&, u32) { return 0; }
+bool write_mc_ctl2(Cpu&, u32, u64 value) { return (value & ~0x4000'7FFFull) == 0; }
 std::optional<u64> read_mcg_status(Cpu& cpu, u32) { return cpu.machine_msrs.mcg_status; }
 bool write_mcg_status(Cpu& cpu, u32, u64 value) {
     if (value & ~7ull) return false;
@@ -236,6 +240,8 @@ constexpr MsrRow rows[] = {
     {.index = 0x268, .name = "ia32_mtrr_fix4k", .needs = Feature::mtrr, .count = 8, .read = read_mtrr_fixed,
      .write = write_mtrr_fixed},
     {.index = 0x277, .name = "ia32_pat", .needs = Feature::pat, .member = &CpuState::pat, .write = write_pat},
+    {.index = 0x280, .name = "ia32_mc_ctl2", .needs = Feature::mca, .count = machine_check_banks,
+     .read = read_mc_ctl2, .write = write_mc_ctl2},
     {.index = 0x2FF, .name = "ia32_mtrr_def_type", .needs = Feature::mtrr, .read = read_mtrr_default,
      .write = write_mtrr_default},
     {.index = mc_first, .name = "ia32_mc_ctl_status_addr_misc", .needs = Feature::mca,

@@ -47,6 +47,41 @@ TEST(Debug, ARepeatedRunStaysStepped) {
     }
 }
 
+TEST(Debug, EachIterationOfARepetitionTraps) {
+    struct Case {
+        std::vector<u8> bytes;
+        const char* name;
+    };
+    for (const Case& c : {Case{{0xF3, 0xAA}, "rep stosb"}, Case{{0xF3, 0xA5}, "rep movsd"},
+                          Case{{0xF3, 0xAE}, "repe scasb"}, Case{{0xF3, 0xAC}, "rep lodsb"}}) {
+        SCOPED_TRACE(c.name);
+        SystemMachine m(Mode::long64);
+        m.install_exception_stops();
+        m.cpu.reg(Gpr::rax) = 0;
+        m.cpu.reg(Gpr::rsi) = 0x20000;
+        m.cpu.reg(Gpr::rdi) = 0x21000;
+        m.cpu.reg(Gpr::rcx) = 3;
+        m.cpu.write_rflags(tf | fixed1);
+        m.run(c.bytes);
+        EXPECT_EQ(m.stopped_at(), 1);
+        EXPECT_EQ(m.pushed<u64>(0), code);
+        EXPECT_EQ(m.cpu.reg(Gpr::rcx), 2u);
+    }
+}
+
+TEST(Debug, ADataBreakpointStopsWithinARepetition) {
+    SystemMachine m(Mode::long64);
+    m.install_exception_stops();
+    m.cpu.reg(Gpr::rdi) = 0x20000;
+    m.cpu.reg(Gpr::rcx) = 8;
+    m.cpu.dr[0] = 0x20003;
+    m.cpu.reg(Gpr::rbx) = 0x10401;  // one byte, written
+    m.run({0x0F, 0x23, 0xFB, 0xF3, 0xAA});  // mov dr7, rbx; rep stosb
+    EXPECT_EQ(m.stopped_at(), 1);
+    EXPECT_EQ(m.pushed<u64>(0), code + 3);
+    EXPECT_EQ(m.cpu.reg(Gpr::rcx), 4u);
+}
+
 TEST(Debug, BranchTrapFlag) {
     SystemMachine m(Mode::long64);
     m.install_exception_stops();

@@ -108,6 +108,22 @@ TEST(Msr, FollowTheModel) {
     EXPECT_EQ(with.write_msr(0x49, 2), gp0);
 }
 
+/// Corrected machine checks: the local APIC has the LVT entry, no bank signals.
+TEST(Msr, MachineCheckBanksSignalNoCorrectedErrors) {
+    MsrMachine m;
+    u64 value = 0;
+    ASSERT_EQ(m.read_msr(0x179, value), none);
+    EXPECT_EQ(value, 4u | 1u << 10);
+    for (u32 bank = 0; bank < 4; ++bank) {
+        EXPECT_EQ(m.write_msr(0x280 + bank, 0x4000'7FFF), none);
+        ASSERT_EQ(m.read_msr(0x280 + bank, value), none);
+        EXPECT_EQ(value, 0u);
+        for (const u64 reserved : {1ull << 15, 1ull << 29, 1ull << 31, 1ull << 32})
+            EXPECT_EQ(m.write_msr(0x280 + bank, reserved), gp0) << reserved;
+    }
+    EXPECT_EQ(m.read_msr(0x284, value), gp0);
+}
+
 TEST(Msr, NeedPrivilege) {
     SystemMachine user(Mode::long64, 3);
     user.cpu.reg(Gpr::rcx) = 0x10;

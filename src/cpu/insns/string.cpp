@@ -3,7 +3,8 @@
 //
 // REP runs in chunks: at most 64 bytes, and only elements that start in the pages of the first. A chunk is
 // one tick (Outcome::again) and can be followed by an interrupt; its length depends on registers alone, so
-// that every engine counts alike. A fault leaves the registers after the completed elements.
+// that every engine counts alike. With TF, breakpoints or the monitor trap flag a chunk is one iteration. A fault
+// leaves the registers after the completed elements.
 #include "cpu/insns/host_flags.h"
 #include "cpu/insns/operand_access.h"
 #include "cpu/insns/tables.h"
@@ -37,6 +38,9 @@ constexpr bool uses(Streams s, Streams which) {
 }
 
 u64 chunk_length(Cpu& cpu, const Insn& in, Streams streams, unsigned size) {
+    // SDM "Single-Step Exception Condition", "Monitor Trap Flag", "Data Breakpoint Exception Conditions": after each
+    // iteration.
+    if (cpu.mode & mode_bits::step) return 1;
     u64 n = std::min<u64>(counter(cpu, in), chunk_bytes / size);
     if (uses(streams, Streams::source))
         n = std::min(n, starting_in_page(cpu, cpu.ea_base[in.seg()] + offset_of(cpu, in, Gpr::rsi), size));
