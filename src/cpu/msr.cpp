@@ -123,7 +123,8 @@ std::optional<u64> read_mc(Cpu& cpu, u32 index) { return cpu.machine_msrs.mc[ind
 bool write_mc(Cpu& cpu, u32 index, u64 value) {
     // SDM "IA32_MCi_STATUS MSRS": software may only clear STATUS, ADDR and MISC.
     const bool control = ((index - mc_first) & 3) == 0;
-    if (!control && value != 0) return false;
+    // CTL takes 0 or all ones; what other values do is undefined, and here they are refused.
+    if (value != 0 && (!control || value != ~0ull)) return false;
     cpu.machine_msrs.mc[index - mc_first] = value;
     return true;
 }

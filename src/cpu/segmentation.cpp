@@ -93,7 +93,10 @@ void drop_inner_segments(Cpu& cpu) {
         }
         const bool conforming = (r.type() & 0xC) == 0xC;
         if (!r.system() && (conforming || r.dpl() >= cpu.cpl)) continue;
-        r = null_segment(0);
+        // SDM "IRET": the selector becomes null. Processors leave base and limit behind it, and 64-bit mode goes on
+        // using those of FS and GS.
+        r.selector = 0;
+        r.access |= Segment::unusable_bit;
     }
 }
 

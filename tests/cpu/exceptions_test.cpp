@@ -393,6 +393,16 @@ TEST(Iret, ToUserInLongMode) {
     EXPECT_EQ(m.cpu.segment(Seg::fs).base, 0x7FFF12345678u) << "a null FS keeps its base";
 }
 
+TEST(Iret, ADroppedGsKeepsItsBase) {
+    SystemMachine m(Mode::long64);
+    m.cpu.segment(Seg::gs).base = 0x400000;
+    ASSERT_NE(m.cpu.segment(Seg::gs).selector, 0);
+    EXPECT_EQ(iret64(m, {0x401000, 0x1B, fixed1, 0x123458, 0x23}), none);
+    EXPECT_TRUE(m.cpu.segment(Seg::gs).unusable());
+    EXPECT_EQ(m.cpu.segment(Seg::gs).selector, 0);
+    EXPECT_EQ(m.cpu.segment(Seg::gs).base, 0x400000u);
+}
+
 TEST(Iret, Checks) {
     const Frame64 good{0x401000, 0x1B, fixed1, 0x1000, 0x23};
     const auto changed = [&](auto change) {
