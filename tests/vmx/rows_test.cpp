@@ -32,8 +32,12 @@ std::string changed(char sign, std::string_view name) {
     text.append(name);
     return text;
 }
-std::string off(std::string_view name) { return changed('-', name); }
-std::string on(std::string_view name) { return changed('+', name); }
+std::string off(std::string_view name) {
+    return changed('-', name);
+}
+std::string on(std::string_view name) {
+    return changed('+', name);
+}
 
 struct Row {
     std::string_view name;
@@ -194,8 +198,10 @@ bool set_in(const VmxCapabilities& c, const Row& r) {
 
 TEST(CapabilityRows, OneLiteralRowForEach) {
     std::set<std::string_view> names;
-    for (const Row& r : rows) EXPECT_TRUE(names.insert(r.name).second) << r.name;
-    for (const CapabilityRow& r : capability_rows) EXPECT_EQ(names.erase(r.name), 1u) << r.name;
+    for (const Row& r : rows)
+        EXPECT_TRUE(names.insert(r.name).second) << r.name;
+    for (const CapabilityRow& r : capability_rows)
+        EXPECT_EQ(names.erase(r.name), 1u) << r.name;
     EXPECT_TRUE(names.empty()) << *names.begin();
 }
 
@@ -209,18 +215,22 @@ TEST(CapabilityRows, EachIsItsBitFromItsGenerationOn) {
 
 TEST(CapabilityRows, EachCanBeTurnedOffAlone) {
     for (const Row& r : rows) {
-        if (r.since == never) continue;
+        if (r.since == never)
+            continue;
         const VmxCapabilities c = capabilities(max, {off(r.name)});
         const u32 true_msr = r.msr == 0x482 ? 0x48E : r.msr == 0x483 ? 0x48F : 0x490;
-        if (is_clearable(r)) EXPECT_TRUE(capability_msr(c, true_msr) >> (r.bit - 32) & 1) << r.name;
-        else EXPECT_FALSE(set_in(c, r)) << r.name;
+        if (is_clearable(r))
+            EXPECT_TRUE(capability_msr(c, true_msr) >> (r.bit - 32) & 1) << r.name;
+        else
+            EXPECT_FALSE(set_in(c, r)) << r.name;
     }
 }
 
 TEST(CapabilityRows, NothingElseIsOffered) {
     std::map<u32, u64> expected;
     for (const Row& r : rows)
-        if (r.since <= max) expected[r.msr] |= 1ull << r.bit;
+        if (r.since <= max)
+            expected[r.msr] |= 1ull << r.bit;
     const VmxCapabilities c = capabilities(max);
     // Default settings, allowed-0 and allowed-1 halves. SDM "Reserved Controls and Default Settings".
     expected[0x481] |= 0x16ull << 32 | 0x16;
@@ -229,7 +239,8 @@ TEST(CapabilityRows, NothingElseIsOffered) {
     expected[0x484] |= 0x000011FFull << 32 | 0x000011FF;
     expected[0x485] |= c.preemption_timer_rate | 4u << 16;
     expected[0x480] |= 6ull << 50 | 4096ull << 32 | c.revision;
-    for (const auto& [msr, value] : expected) EXPECT_EQ(capability_msr(c, msr), value) << std::hex << msr;
+    for (const auto& [msr, value] : expected)
+        EXPECT_EQ(capability_msr(c, msr), value) << std::hex << msr;
     // What TRUE controls let software clear: debug controls, CR3 accesses.
     EXPECT_EQ(capability_msr(c, 0x48D), capability_msr(c, 0x481));
     EXPECT_EQ(capability_msr(c, 0x48E), capability_msr(c, 0x482) & ~0x18000ull);
@@ -261,23 +272,29 @@ TEST(CapabilityRows, ControlsAreCheckedAgainstThem) {
     };
     for (const Row& r : rows)
         for (const Word& w : words) {
-            if (r.msr != w.msr) continue;
+            if (r.msr != w.msr)
+                continue;
             const bool halves = r.msr != 0x492 && r.msr != 0x493;
             const Capability bit{w.word, static_cast<u8>(halves ? r.bit - 32 : r.bit)};
             for (const bool offered : {true, false}) {
-                if (offered && r.since == never) continue;
+                if (offered && r.since == never)
+                    continue;
                 SCOPED_TRACE(::testing::Message() << r.name << (offered ? " on" : " off"));
-                VmxMachine m(offered ? std::vector<std::string>{}
-                                     : std::vector<std::string>{off(r.name)});
+                VmxMachine m(offered ? std::vector<std::string>{} : std::vector<std::string>{off(r.name)});
                 LastCheck last;
                 m.vmx.add_observer(last);
                 m.start();
-                if (!offered && is_clearable(r)) m.drop(VmxMachine::word_field(bit), bit.mask());
-                else m.add(VmxMachine::word_field(bit), bit.mask());
+                if (!offered && is_clearable(r))
+                    m.drop(VmxMachine::word_field(bit), bit.mask());
+                else
+                    m.add(VmxMachine::word_field(bit), bit.mask());
                 // Words that an absent control cannot bring into force are not looked at.
-                if (w.word == VmxWord::secondary) m.enable("activate_secondary_controls"_vmx);
-                if (w.word == VmxWord::tertiary) m.enable("activate_tertiary_controls"_vmx);
-                if (w.word == VmxWord::secondary_exit) m.enable("activate_secondary_exit_controls"_vmx);
+                if (w.word == VmxWord::secondary)
+                    m.enable("activate_secondary_controls"_vmx);
+                if (w.word == VmxWord::tertiary)
+                    m.enable("activate_tertiary_controls"_vmx);
+                if (w.word == VmxWord::secondary_exit)
+                    m.enable("activate_secondary_exit_controls"_vmx);
                 const bool entered = m.enter();
                 if (offered) {
                     EXPECT_NE(last.name, w.check);
@@ -351,7 +368,8 @@ constexpr Pair dependencies[] = {
 
 Capability named(std::string_view name) {
     for (const CapabilityRow& r : capability_rows)
-        if (r.name == name) return {r.word, r.bit};
+        if (r.name == name)
+            return {r.word, r.bit};
     ADD_FAILURE() << name;
     return {};
 }
@@ -360,11 +378,11 @@ TEST(CapabilityDependencies, GoTogetherAndAreNamed) {
     const VmxCapabilities all = capabilities(max);
     for (const Pair& d : dependencies) {
         SCOPED_TRACE(::testing::Message() << d.dependent << " on " << d.on);
-        if (!all.has(named(d.dependent))) continue;  // not implemented
+        if (!all.has(named(d.dependent)))
+            continue;  // not implemented
         const VmxCapabilities without = capabilities(max, {off(d.on)});
         EXPECT_FALSE(without.has(named(d.dependent)));
-        const auto wanted = make_vmx_capabilities(
-            with_all_features(max), {off(d.on), on(d.dependent)});
+        const auto wanted = make_vmx_capabilities(with_all_features(max), {off(d.on), on(d.dependent)});
         ASSERT_FALSE(wanted);
         EXPECT_NE(wanted.error().text.find(d.dependent), std::string::npos) << wanted.error().text;
         EXPECT_NE(wanted.error().text.find(" needs "), std::string::npos) << wanted.error().text;
@@ -372,8 +390,10 @@ TEST(CapabilityDependencies, GoTogetherAndAreNamed) {
     // and not the other way round, unless that is a row too
     for (const Pair& d : dependencies) {
         const auto mutual = [&](const Pair& e) { return e.dependent == d.on && e.on == d.dependent; };
-        if (std::any_of(std::begin(dependencies), std::end(dependencies), mutual)) continue;
-        if (!all.has(named(d.on)) || d.on == "injection_with_any_error_code") continue;
+        if (std::any_of(std::begin(dependencies), std::end(dependencies), mutual))
+            continue;
+        if (!all.has(named(d.on)) || d.on == "injection_with_any_error_code")
+            continue;
         const VmxCapabilities without = capabilities(max, {off(d.dependent)});
         EXPECT_TRUE(without.has(named(d.on)) || d.dependent == "virtual_interrupt_delivery") << d.on;
     }
@@ -418,216 +438,220 @@ TEST(CapabilityDependencies, OfCpuFeatures) {
 
 // ---- VMCS fields
 
+constexpr Merge guest = Merge::from_guest, host = Merge::from_host, own = Merge::computed,
+                either = Merge::bits_or;
+
 struct FieldRow {
     u16 encoding;
     std::string_view name;
+    Merge merge;
     std::string_view needs;  ///< "" always
 };
 constexpr FieldRow fields[] = {
-    {0x0000, "virtual_processor_identifier", "enable_vpid"},
-    {0x0002, "posted_interrupt_notification_vector", "process_posted_interrupts"},
-    {0x0004, "eptp_index", "ept_violation_ve"},
-    {0x0006, "hlat_prefix_size", "enable_hlat"},
-    {0x0008, "last_pid_pointer_index", "ipi_virtualization"},
-    {0x000A, "virtual_timer_vector", "apic_timer_virtualization"},
-    {0x0800, "guest_es_selector", ""},
-    {0x0802, "guest_cs_selector", ""},
-    {0x0804, "guest_ss_selector", ""},
-    {0x0806, "guest_ds_selector", ""},
-    {0x0808, "guest_fs_selector", ""},
-    {0x080A, "guest_gs_selector", ""},
-    {0x080C, "guest_ldtr_selector", ""},
-    {0x080E, "guest_tr_selector", ""},
-    {0x0810, "guest_interrupt_status", "virtual_interrupt_delivery"},
-    {0x0812, "pml_index", "enable_pml"},
-    {0x0814, "guest_uinv", "load_uinv"},
-    {0x0C00, "host_es_selector", ""},
-    {0x0C02, "host_cs_selector", ""},
-    {0x0C04, "host_ss_selector", ""},
-    {0x0C06, "host_ds_selector", ""},
-    {0x0C08, "host_fs_selector", ""},
-    {0x0C0A, "host_gs_selector", ""},
-    {0x0C0C, "host_tr_selector", ""},
-    {0x2000, "io_bitmap_a_address", ""},
-    {0x2002, "io_bitmap_b_address", ""},
-    {0x2004, "msr_bitmap_address", "use_msr_bitmaps"},
-    {0x2006, "exit_msr_store_address", ""},
-    {0x2008, "exit_msr_load_address", ""},
-    {0x200A, "entry_msr_load_address", ""},
-    {0x200C, "executive_vmcs_pointer", ""},
-    {0x200E, "pml_address", "enable_pml"},
-    {0x2010, "tsc_offset", ""},
-    {0x2012, "virtual_apic_address", "use_tpr_shadow"},
-    {0x2014, "apic_access_address", "virtualize_apic_accesses"},
-    {0x2016, "posted_interrupt_descriptor_address", "process_posted_interrupts"},
-    {0x2018, "vm_function_controls", "enable_vm_functions"},
-    {0x201A, "eptp", "enable_ept"},
-    {0x201C, "eoi_exit_bitmap_0", "virtual_interrupt_delivery"},
-    {0x201E, "eoi_exit_bitmap_1", "virtual_interrupt_delivery"},
-    {0x2020, "eoi_exit_bitmap_2", "virtual_interrupt_delivery"},
-    {0x2022, "eoi_exit_bitmap_3", "virtual_interrupt_delivery"},
-    {0x2024, "eptp_list_address", "enable_vm_functions"},
-    {0x2026, "vmread_bitmap_address", "vmcs_shadowing"},
-    {0x2028, "vmwrite_bitmap_address", "vmcs_shadowing"},
-    {0x202A, "virtualization_exception_information_address", "ept_violation_ve"},
-    {0x202C, "xss_exiting_bitmap", "enable_xsaves_xrstors"},
-    {0x202E, "encls_exiting_bitmap", "enable_encls_exiting"},
-    {0x2030, "sub_page_permission_table_pointer", "sub_page_write_permissions_for_ept"},
-    {0x2032, "tsc_multiplier", "use_tsc_scaling"},
-    {0x2034, "tertiary_processor_based_controls", "activate_tertiary_controls"},
-    {0x2036, "enclv_exiting_bitmap", "enable_enclv_exiting"},
-    {0x2038, "low_pasid_directory_address", "pasid_translation"},
-    {0x203A, "high_pasid_directory_address", "pasid_translation"},
-    {0x203E, "pconfig_exiting_bitmap", "enable_pconfig"},
-    {0x2040, "hlat_pointer", "enable_hlat"},
-    {0x2042, "pid_pointer_table_address", "ipi_virtualization"},
-    {0x2044, "secondary_exit_controls", "activate_secondary_exit_controls"},
-    {0x204A, "ia32_spec_ctrl_mask", "virtualize_ia32_spec_ctrl"},
-    {0x204C, "ia32_spec_ctrl_shadow", "virtualize_ia32_spec_ctrl"},
-    {0x204E, "guest_deadline_shadow", "apic_timer_virtualization"},
-    {0x2052, "injected_event_data", "entry_load_ia32_fred"},
-    {0x2400, "guest_physical_address", "enable_ept"},
-    {0x2402, "msr_data", "enable_msr_list_instructions"},
-    {0x2404, "original_event_data", "entry_load_ia32_fred"},
-    {0x2800, "vmcs_link_pointer", ""},
-    {0x2802, "guest_ia32_debugctl", ""},
-    {0x2804, "guest_ia32_pat", "entry_load_ia32_pat"},
-    {0x2806, "guest_ia32_efer", "entry_load_ia32_efer"},
-    {0x2808, "guest_ia32_perf_global_ctrl", "entry_load_ia32_perf_global_ctrl"},
-    {0x280A, "guest_pdpte0", "enable_ept"},
-    {0x280C, "guest_pdpte1", "enable_ept"},
-    {0x280E, "guest_pdpte2", "enable_ept"},
-    {0x2810, "guest_pdpte3", "enable_ept"},
-    {0x2812, "guest_ia32_bndcfgs", "load_ia32_bndcfgs"},
-    {0x2814, "guest_ia32_rtit_ctl", "load_ia32_rtit_ctl"},
-    {0x2816, "guest_ia32_lbr_ctl", "load_guest_ia32_lbr_ctl"},
-    {0x2818, "guest_ia32_pkrs", "entry_load_pkrs"},
-    {0x281A, "guest_ia32_fred_config", "entry_load_ia32_fred"},
-    {0x281C, "guest_ia32_fred_rsp1", "entry_load_ia32_fred"},
-    {0x281E, "guest_ia32_fred_rsp2", "entry_load_ia32_fred"},
-    {0x2820, "guest_ia32_fred_rsp3", "entry_load_ia32_fred"},
-    {0x2822, "guest_ia32_fred_stklvls", "entry_load_ia32_fred"},
-    {0x2824, "guest_ia32_fred_ssp1", "entry_load_ia32_fred"},
-    {0x2826, "guest_ia32_fred_ssp2", "entry_load_ia32_fred"},
-    {0x2828, "guest_ia32_fred_ssp3", "entry_load_ia32_fred"},
-    {0x282E, "guest_ia32_spec_ctrl", "entry_load_ia32_spec_ctrl"},
-    {0x2830, "guest_deadline", "apic_timer_virtualization"},
-    {0x2C00, "host_ia32_pat", "exit_load_ia32_pat"},
-    {0x2C02, "host_ia32_efer", "exit_load_ia32_efer"},
-    {0x2C04, "host_ia32_perf_global_ctrl", "exit_load_ia32_perf_global_ctrl"},
-    {0x2C06, "host_ia32_pkrs", "exit_load_pkrs"},
-    {0x2C08, "host_ia32_fred_config", "exit_load_ia32_fred"},
-    {0x2C0A, "host_ia32_fred_rsp1", "exit_load_ia32_fred"},
-    {0x2C0C, "host_ia32_fred_rsp2", "exit_load_ia32_fred"},
-    {0x2C0E, "host_ia32_fred_rsp3", "exit_load_ia32_fred"},
-    {0x2C10, "host_ia32_fred_stklvls", "exit_load_ia32_fred"},
-    {0x2C12, "host_ia32_fred_ssp1", "exit_load_ia32_fred"},
-    {0x2C14, "host_ia32_fred_ssp2", "exit_load_ia32_fred"},
-    {0x2C16, "host_ia32_fred_ssp3", "exit_load_ia32_fred"},
-    {0x2C1A, "host_ia32_spec_ctrl", "exit_load_ia32_spec_ctrl"},
-    {0x4000, "pin_based_controls", ""},
-    {0x4002, "primary_processor_based_controls", ""},
-    {0x4004, "exception_bitmap", ""},
-    {0x4006, "page_fault_error_code_mask", ""},
-    {0x4008, "page_fault_error_code_match", ""},
-    {0x400A, "cr3_target_count", ""},
-    {0x400C, "exit_controls", ""},
-    {0x400E, "exit_msr_store_count", ""},
-    {0x4010, "exit_msr_load_count", ""},
-    {0x4012, "entry_controls", ""},
-    {0x4014, "entry_msr_load_count", ""},
-    {0x4016, "entry_interruption_information", ""},
-    {0x4018, "entry_exception_error_code", ""},
-    {0x401A, "entry_instruction_length", ""},
-    {0x401C, "tpr_threshold", "use_tpr_shadow"},
-    {0x401E, "secondary_processor_based_controls", "activate_secondary_controls"},
-    {0x4020, "ple_gap", "pause_loop_exiting"},
-    {0x4022, "ple_window", "pause_loop_exiting"},
-    {0x4024, "instruction_timeout_control", "instruction_timeout"},
-    {0x4400, "vm_instruction_error", ""},
-    {0x4402, "exit_reason", ""},
-    {0x4404, "exit_interruption_information", ""},
-    {0x4406, "exit_interruption_error_code", ""},
-    {0x4408, "idt_vectoring_information", ""},
-    {0x440A, "idt_vectoring_error_code", ""},
-    {0x440C, "exit_instruction_length", ""},
-    {0x440E, "exit_instruction_information", ""},
-    {0x4800, "guest_es_limit", ""},
-    {0x4802, "guest_cs_limit", ""},
-    {0x4804, "guest_ss_limit", ""},
-    {0x4806, "guest_ds_limit", ""},
-    {0x4808, "guest_fs_limit", ""},
-    {0x480A, "guest_gs_limit", ""},
-    {0x480C, "guest_ldtr_limit", ""},
-    {0x480E, "guest_tr_limit", ""},
-    {0x4810, "guest_gdtr_limit", ""},
-    {0x4812, "guest_idtr_limit", ""},
-    {0x4814, "guest_es_access_rights", ""},
-    {0x4816, "guest_cs_access_rights", ""},
-    {0x4818, "guest_ss_access_rights", ""},
-    {0x481A, "guest_ds_access_rights", ""},
-    {0x481C, "guest_fs_access_rights", ""},
-    {0x481E, "guest_gs_access_rights", ""},
-    {0x4820, "guest_ldtr_access_rights", ""},
-    {0x4822, "guest_tr_access_rights", ""},
-    {0x4824, "guest_interruptibility_state", ""},
-    {0x4826, "guest_activity_state", ""},
-    {0x4828, "guest_smbase", ""},
-    {0x482A, "guest_ia32_sysenter_cs", ""},
-    {0x482E, "vmx_preemption_timer_value", "activate_vmx_preemption_timer"},
-    {0x4C00, "host_ia32_sysenter_cs", ""},
-    {0x6000, "cr0_guest_host_mask", ""},
-    {0x6002, "cr4_guest_host_mask", ""},
-    {0x6004, "cr0_read_shadow", ""},
-    {0x6006, "cr4_read_shadow", ""},
-    {0x6008, "cr3_target_value_0", ""},
-    {0x600A, "cr3_target_value_1", ""},
-    {0x600C, "cr3_target_value_2", ""},
-    {0x600E, "cr3_target_value_3", ""},
-    {0x6400, "exit_qualification", ""},
-    {0x6402, "io_rcx", ""},
-    {0x6404, "io_rsi", ""},
-    {0x6406, "io_rdi", ""},
-    {0x6408, "io_rip", ""},
-    {0x640A, "guest_linear_address", ""},
-    {0x6800, "guest_cr0", ""},
-    {0x6802, "guest_cr3", ""},
-    {0x6804, "guest_cr4", ""},
-    {0x6806, "guest_es_base", ""},
-    {0x6808, "guest_cs_base", ""},
-    {0x680A, "guest_ss_base", ""},
-    {0x680C, "guest_ds_base", ""},
-    {0x680E, "guest_fs_base", ""},
-    {0x6810, "guest_gs_base", ""},
-    {0x6812, "guest_ldtr_base", ""},
-    {0x6814, "guest_tr_base", ""},
-    {0x6816, "guest_gdtr_base", ""},
-    {0x6818, "guest_idtr_base", ""},
-    {0x681A, "guest_dr7", ""},
-    {0x681C, "guest_rsp", ""},
-    {0x681E, "guest_rip", ""},
-    {0x6820, "guest_rflags", ""},
-    {0x6822, "guest_pending_debug_exceptions", ""},
-    {0x6824, "guest_ia32_sysenter_esp", ""},
-    {0x6826, "guest_ia32_sysenter_eip", ""},
-    {0x6828, "guest_ia32_s_cet", "entry_load_cet_state"},
-    {0x682A, "guest_ssp", "entry_load_cet_state"},
-    {0x682C, "guest_ia32_interrupt_ssp_table_addr", "entry_load_cet_state"},
-    {0x6C00, "host_cr0", ""},
-    {0x6C02, "host_cr3", ""},
-    {0x6C04, "host_cr4", ""},
-    {0x6C06, "host_fs_base", ""},
-    {0x6C08, "host_gs_base", ""},
-    {0x6C0A, "host_tr_base", ""},
-    {0x6C0C, "host_gdtr_base", ""},
-    {0x6C0E, "host_idtr_base", ""},
-    {0x6C10, "host_ia32_sysenter_esp", ""},
-    {0x6C12, "host_ia32_sysenter_eip", ""},
-    {0x6C14, "host_rsp", ""},
-    {0x6C16, "host_rip", ""},
-    {0x6C18, "host_ia32_s_cet", "exit_load_cet_state"},
-    {0x6C1A, "host_ssp", "exit_load_cet_state"},
-    {0x6C1C, "host_ia32_interrupt_ssp_table_addr", "exit_load_cet_state"},
+    {0x0000, "virtual_processor_identifier", own, "enable_vpid"},
+    {0x0002, "posted_interrupt_notification_vector", own, "process_posted_interrupts"},
+    {0x0004, "eptp_index", own, "ept_violation_ve"},
+    {0x0006, "hlat_prefix_size", own, "enable_hlat"},
+    {0x0008, "last_pid_pointer_index", own, "ipi_virtualization"},
+    {0x000A, "virtual_timer_vector", own, "apic_timer_virtualization"},
+    {0x0800, "guest_es_selector", guest, ""},
+    {0x0802, "guest_cs_selector", guest, ""},
+    {0x0804, "guest_ss_selector", guest, ""},
+    {0x0806, "guest_ds_selector", guest, ""},
+    {0x0808, "guest_fs_selector", guest, ""},
+    {0x080A, "guest_gs_selector", guest, ""},
+    {0x080C, "guest_ldtr_selector", guest, ""},
+    {0x080E, "guest_tr_selector", guest, ""},
+    {0x0810, "guest_interrupt_status", guest, "virtual_interrupt_delivery"},
+    {0x0812, "pml_index", host, "enable_pml"},
+    {0x0814, "guest_uinv", guest, "load_uinv"},
+    {0x0C00, "host_es_selector", host, ""},
+    {0x0C02, "host_cs_selector", host, ""},
+    {0x0C04, "host_ss_selector", host, ""},
+    {0x0C06, "host_ds_selector", host, ""},
+    {0x0C08, "host_fs_selector", host, ""},
+    {0x0C0A, "host_gs_selector", host, ""},
+    {0x0C0C, "host_tr_selector", host, ""},
+    {0x2000, "io_bitmap_a_address", own, ""},
+    {0x2002, "io_bitmap_b_address", own, ""},
+    {0x2004, "msr_bitmap_address", own, "use_msr_bitmaps"},
+    {0x2006, "exit_msr_store_address", own, ""},
+    {0x2008, "exit_msr_load_address", host, ""},
+    {0x200A, "entry_msr_load_address", own, ""},
+    {0x200C, "executive_vmcs_pointer", host, ""},
+    {0x200E, "pml_address", host, "enable_pml"},
+    {0x2010, "tsc_offset", own, ""},
+    {0x2012, "virtual_apic_address", own, "use_tpr_shadow"},
+    {0x2014, "apic_access_address", own, "virtualize_apic_accesses"},
+    {0x2016, "posted_interrupt_descriptor_address", own, "process_posted_interrupts"},
+    {0x2018, "vm_function_controls", own, "enable_vm_functions"},
+    {0x201A, "eptp", own, "enable_ept"},
+    {0x201C, "eoi_exit_bitmap_0", guest, "virtual_interrupt_delivery"},
+    {0x201E, "eoi_exit_bitmap_1", guest, "virtual_interrupt_delivery"},
+    {0x2020, "eoi_exit_bitmap_2", guest, "virtual_interrupt_delivery"},
+    {0x2022, "eoi_exit_bitmap_3", guest, "virtual_interrupt_delivery"},
+    {0x2024, "eptp_list_address", own, "enable_vm_functions"},
+    {0x2026, "vmread_bitmap_address", own, "vmcs_shadowing"},
+    {0x2028, "vmwrite_bitmap_address", own, "vmcs_shadowing"},
+    {0x202A, "virtualization_exception_information_address", own, "ept_violation_ve"},
+    {0x202C, "xss_exiting_bitmap", either, "enable_xsaves_xrstors"},
+    {0x202E, "encls_exiting_bitmap", either, "enable_encls_exiting"},
+    {0x2030, "sub_page_permission_table_pointer", own, "sub_page_write_permissions_for_ept"},
+    {0x2032, "tsc_multiplier", own, "use_tsc_scaling"},
+    {0x2034, "tertiary_processor_based_controls", own, "activate_tertiary_controls"},
+    {0x2036, "enclv_exiting_bitmap", either, "enable_enclv_exiting"},
+    {0x2038, "low_pasid_directory_address", own, "pasid_translation"},
+    {0x203A, "high_pasid_directory_address", own, "pasid_translation"},
+    {0x203E, "pconfig_exiting_bitmap", either, "enable_pconfig"},
+    {0x2040, "hlat_pointer", own, "enable_hlat"},
+    {0x2042, "pid_pointer_table_address", own, "ipi_virtualization"},
+    {0x2044, "secondary_exit_controls", host, "activate_secondary_exit_controls"},
+    {0x204A, "ia32_spec_ctrl_mask", either, "virtualize_ia32_spec_ctrl"},
+    {0x204C, "ia32_spec_ctrl_shadow", own, "virtualize_ia32_spec_ctrl"},
+    {0x204E, "guest_deadline_shadow", own, "apic_timer_virtualization"},
+    {0x2052, "injected_event_data", guest, "entry_load_ia32_fred"},
+    {0x2400, "guest_physical_address", own, "enable_ept"},
+    {0x2402, "msr_data", own, "enable_msr_list_instructions"},
+    {0x2404, "original_event_data", own, "entry_load_ia32_fred"},
+    {0x2800, "vmcs_link_pointer", host, ""},
+    {0x2802, "guest_ia32_debugctl", guest, ""},
+    {0x2804, "guest_ia32_pat", guest, "entry_load_ia32_pat"},
+    {0x2806, "guest_ia32_efer", guest, "entry_load_ia32_efer"},
+    {0x2808, "guest_ia32_perf_global_ctrl", guest, "entry_load_ia32_perf_global_ctrl"},
+    {0x280A, "guest_pdpte0", guest, "enable_ept"},
+    {0x280C, "guest_pdpte1", guest, "enable_ept"},
+    {0x280E, "guest_pdpte2", guest, "enable_ept"},
+    {0x2810, "guest_pdpte3", guest, "enable_ept"},
+    {0x2812, "guest_ia32_bndcfgs", guest, "load_ia32_bndcfgs"},
+    {0x2814, "guest_ia32_rtit_ctl", guest, "load_ia32_rtit_ctl"},
+    {0x2816, "guest_ia32_lbr_ctl", guest, "load_guest_ia32_lbr_ctl"},
+    {0x2818, "guest_ia32_pkrs", guest, "entry_load_pkrs"},
+    {0x281A, "guest_ia32_fred_config", guest, "entry_load_ia32_fred"},
+    {0x281C, "guest_ia32_fred_rsp1", guest, "entry_load_ia32_fred"},
+    {0x281E, "guest_ia32_fred_rsp2", guest, "entry_load_ia32_fred"},
+    {0x2820, "guest_ia32_fred_rsp3", guest, "entry_load_ia32_fred"},
+    {0x2822, "guest_ia32_fred_stklvls", guest, "entry_load_ia32_fred"},
+    {0x2824, "guest_ia32_fred_ssp1", guest, "entry_load_ia32_fred"},
+    {0x2826, "guest_ia32_fred_ssp2", guest, "entry_load_ia32_fred"},
+    {0x2828, "guest_ia32_fred_ssp3", guest, "entry_load_ia32_fred"},
+    {0x282E, "guest_ia32_spec_ctrl", guest, "entry_load_ia32_spec_ctrl"},
+    {0x2830, "guest_deadline", guest, "apic_timer_virtualization"},
+    {0x2C00, "host_ia32_pat", host, "exit_load_ia32_pat"},
+    {0x2C02, "host_ia32_efer", host, "exit_load_ia32_efer"},
+    {0x2C04, "host_ia32_perf_global_ctrl", host, "exit_load_ia32_perf_global_ctrl"},
+    {0x2C06, "host_ia32_pkrs", host, "exit_load_pkrs"},
+    {0x2C08, "host_ia32_fred_config", host, "exit_load_ia32_fred"},
+    {0x2C0A, "host_ia32_fred_rsp1", host, "exit_load_ia32_fred"},
+    {0x2C0C, "host_ia32_fred_rsp2", host, "exit_load_ia32_fred"},
+    {0x2C0E, "host_ia32_fred_rsp3", host, "exit_load_ia32_fred"},
+    {0x2C10, "host_ia32_fred_stklvls", host, "exit_load_ia32_fred"},
+    {0x2C12, "host_ia32_fred_ssp1", host, "exit_load_ia32_fred"},
+    {0x2C14, "host_ia32_fred_ssp2", host, "exit_load_ia32_fred"},
+    {0x2C16, "host_ia32_fred_ssp3", host, "exit_load_ia32_fred"},
+    {0x2C1A, "host_ia32_spec_ctrl", host, "exit_load_ia32_spec_ctrl"},
+    {0x4000, "pin_based_controls", either, ""},
+    {0x4002, "primary_processor_based_controls", own, ""},
+    {0x4004, "exception_bitmap", either, ""},
+    {0x4006, "page_fault_error_code_mask", own, ""},
+    {0x4008, "page_fault_error_code_match", own, ""},
+    {0x400A, "cr3_target_count", own, ""},
+    {0x400C, "exit_controls", host, ""},
+    {0x400E, "exit_msr_store_count", own, ""},
+    {0x4010, "exit_msr_load_count", host, ""},
+    {0x4012, "entry_controls", own, ""},
+    {0x4014, "entry_msr_load_count", own, ""},
+    {0x4016, "entry_interruption_information", guest, ""},
+    {0x4018, "entry_exception_error_code", guest, ""},
+    {0x401A, "entry_instruction_length", guest, ""},
+    {0x401C, "tpr_threshold", guest, "use_tpr_shadow"},
+    {0x401E, "secondary_processor_based_controls", own, "activate_secondary_controls"},
+    {0x4020, "ple_gap", host, "pause_loop_exiting"},
+    {0x4022, "ple_window", host, "pause_loop_exiting"},
+    {0x4024, "instruction_timeout_control", host, "instruction_timeout"},
+    {0x4400, "vm_instruction_error", own, ""},
+    {0x4402, "exit_reason", own, ""},
+    {0x4404, "exit_interruption_information", own, ""},
+    {0x4406, "exit_interruption_error_code", own, ""},
+    {0x4408, "idt_vectoring_information", own, ""},
+    {0x440A, "idt_vectoring_error_code", own, ""},
+    {0x440C, "exit_instruction_length", own, ""},
+    {0x440E, "exit_instruction_information", own, ""},
+    {0x4800, "guest_es_limit", guest, ""},
+    {0x4802, "guest_cs_limit", guest, ""},
+    {0x4804, "guest_ss_limit", guest, ""},
+    {0x4806, "guest_ds_limit", guest, ""},
+    {0x4808, "guest_fs_limit", guest, ""},
+    {0x480A, "guest_gs_limit", guest, ""},
+    {0x480C, "guest_ldtr_limit", guest, ""},
+    {0x480E, "guest_tr_limit", guest, ""},
+    {0x4810, "guest_gdtr_limit", guest, ""},
+    {0x4812, "guest_idtr_limit", guest, ""},
+    {0x4814, "guest_es_access_rights", guest, ""},
+    {0x4816, "guest_cs_access_rights", guest, ""},
+    {0x4818, "guest_ss_access_rights", guest, ""},
+    {0x481A, "guest_ds_access_rights", guest, ""},
+    {0x481C, "guest_fs_access_rights", guest, ""},
+    {0x481E, "guest_gs_access_rights", guest, ""},
+    {0x4820, "guest_ldtr_access_rights", guest, ""},
+    {0x4822, "guest_tr_access_rights", guest, ""},
+    {0x4824, "guest_interruptibility_state", guest, ""},
+    {0x4826, "guest_activity_state", guest, ""},
+    {0x4828, "guest_smbase", guest, ""},
+    {0x482A, "guest_ia32_sysenter_cs", guest, ""},
+    {0x482E, "vmx_preemption_timer_value", guest, "activate_vmx_preemption_timer"},
+    {0x4C00, "host_ia32_sysenter_cs", host, ""},
+    {0x6000, "cr0_guest_host_mask", either, ""},
+    {0x6002, "cr4_guest_host_mask", either, ""},
+    {0x6004, "cr0_read_shadow", own, ""},
+    {0x6006, "cr4_read_shadow", own, ""},
+    {0x6008, "cr3_target_value_0", own, ""},
+    {0x600A, "cr3_target_value_1", own, ""},
+    {0x600C, "cr3_target_value_2", own, ""},
+    {0x600E, "cr3_target_value_3", own, ""},
+    {0x6400, "exit_qualification", own, ""},
+    {0x6402, "io_rcx", own, ""},
+    {0x6404, "io_rsi", own, ""},
+    {0x6406, "io_rdi", own, ""},
+    {0x6408, "io_rip", own, ""},
+    {0x640A, "guest_linear_address", own, ""},
+    {0x6800, "guest_cr0", guest, ""},
+    {0x6802, "guest_cr3", guest, ""},
+    {0x6804, "guest_cr4", guest, ""},
+    {0x6806, "guest_es_base", guest, ""},
+    {0x6808, "guest_cs_base", guest, ""},
+    {0x680A, "guest_ss_base", guest, ""},
+    {0x680C, "guest_ds_base", guest, ""},
+    {0x680E, "guest_fs_base", guest, ""},
+    {0x6810, "guest_gs_base", guest, ""},
+    {0x6812, "guest_ldtr_base", guest, ""},
+    {0x6814, "guest_tr_base", guest, ""},
+    {0x6816, "guest_gdtr_base", guest, ""},
+    {0x6818, "guest_idtr_base", guest, ""},
+    {0x681A, "guest_dr7", guest, ""},
+    {0x681C, "guest_rsp", guest, ""},
+    {0x681E, "guest_rip", guest, ""},
+    {0x6820, "guest_rflags", guest, ""},
+    {0x6822, "guest_pending_debug_exceptions", guest, ""},
+    {0x6824, "guest_ia32_sysenter_esp", guest, ""},
+    {0x6826, "guest_ia32_sysenter_eip", guest, ""},
+    {0x6828, "guest_ia32_s_cet", guest, "entry_load_cet_state"},
+    {0x682A, "guest_ssp", guest, "entry_load_cet_state"},
+    {0x682C, "guest_ia32_interrupt_ssp_table_addr", guest, "entry_load_cet_state"},
+    {0x6C00, "host_cr0", host, ""},
+    {0x6C02, "host_cr3", host, ""},
+    {0x6C04, "host_cr4", host, ""},
+    {0x6C06, "host_fs_base", host, ""},
+    {0x6C08, "host_gs_base", host, ""},
+    {0x6C0A, "host_tr_base", host, ""},
+    {0x6C0C, "host_gdtr_base", host, ""},
+    {0x6C0E, "host_idtr_base", host, ""},
+    {0x6C10, "host_ia32_sysenter_esp", host, ""},
+    {0x6C12, "host_ia32_sysenter_eip", host, ""},
+    {0x6C14, "host_rsp", host, ""},
+    {0x6C16, "host_rip", host, ""},
+    {0x6C18, "host_ia32_s_cet", host, "exit_load_cet_state"},
+    {0x6C1A, "host_ssp", host, "exit_load_cet_state"},
+    {0x6C1C, "host_ia32_interrupt_ssp_table_addr", host, "exit_load_cet_state"},
 };
 
 TEST(FieldRows, EncodingNameAndCondition) {
@@ -640,15 +664,19 @@ TEST(FieldRows, EncodingNameAndCondition) {
         ASSERT_TRUE(field_of(f.encoding, field));
         EXPECT_EQ(field->name, f.name);
         EXPECT_EQ(field->encoding, f.encoding);
-        if (f.needs.empty()) EXPECT_EQ(field->needs, VmcsField::always);
-        else EXPECT_EQ(field->needs, named(f.needs));
+        EXPECT_EQ(field->merge, f.merge);
+        if (f.needs.empty())
+            EXPECT_EQ(field->needs, VmcsField::always);
+        else
+            EXPECT_EQ(field->needs, named(f.needs));
     }
 }
 
 TEST(FieldRows, ComeAndGoWithTheirControl) {
     const VmxCapabilities all = capabilities(max);
     for (const FieldRow& f : fields) {
-        if (f.needs.empty() || !all.has(named(f.needs))) continue;
+        if (f.needs.empty() || !all.has(named(f.needs)))
+            continue;
         SCOPED_TRACE(f.name);
         Field field;
         ASSERT_TRUE(field_of(f.encoding, field));
@@ -659,34 +687,90 @@ TEST(FieldRows, ComeAndGoWithTheirControl) {
 
 // ---- exit reasons
 
-struct Reason {
-    u32 number;
-    std::string_view name;
-};
-constexpr Reason reasons[] = {
-    {0, "exception_or_nmi"}, {1, "external_interrupt"}, {2, "triple_fault"}, {3, "init_signal"},
-    {4, "startup_ipi"}, {7, "interrupt_window"}, {8, "nmi_window"}, {9, "task_switch"}, {10, "cpuid"},
-    {11, "getsec"}, {12, "hlt"}, {13, "invd"}, {14, "invlpg"}, {15, "rdpmc"}, {16, "rdtsc"}, {18, "vmcall"},
-    {19, "vmclear"}, {20, "vmlaunch"}, {21, "vmptrld"}, {22, "vmptrst"}, {23, "vmread"}, {24, "vmresume"},
-    {25, "vmwrite"}, {26, "vmxoff"}, {27, "vmxon"}, {28, "control_register_access"}, {29, "mov_dr"},
-    {30, "io_instruction"}, {31, "rdmsr"}, {32, "wrmsr"}, {33, "entry_failure_guest_state"},
-    {34, "entry_failure_msr_loading"}, {36, "mwait"}, {37, "monitor_trap_flag"}, {39, "monitor"},
-    {40, "pause"}, {43, "tpr_below_threshold"}, {44, "apic_access"}, {45, "virtualized_eoi"},
-    {46, "gdtr_or_idtr_access"}, {47, "ldtr_or_tr_access"}, {48, "ept_violation"},
-    {49, "ept_misconfiguration"}, {50, "invept"}, {51, "rdtscp"}, {52, "vmx_preemption_timer_expired"},
-    {53, "invvpid"}, {54, "wbinvd"}, {55, "xsetbv"}, {56, "apic_write"}, {57, "rdrand"}, {58, "invpcid"},
-    {59, "vmfunc"}, {60, "encls"}, {61, "rdseed"}, {62, "page_modification_log_full"}, {63, "xsaves"},
-    {64, "xrstors"}, {65, "pconfig"}, {66, "sub_page_permission_event"}, {67, "umwait"}, {68, "tpause"},
-    {69, "loadiwkey"}, {70, "enclv"}, {72, "enqcmd_pasid_translation_failure"},
-    {73, "enqcmds_pasid_translation_failure"}, {74, "bus_lock"}, {75, "instruction_timeout"},
-    {78, "rdmsrlist"}, {79, "wrmsrlist"},
+constexpr ExitRow reasons[] = {
+    {0, "exception_or_nmi", ExitKind::event, Qualification::debug_or_linear, InfoFormat::none},
+    {1, "external_interrupt", ExitKind::event, Qualification::none, InfoFormat::none},
+    {2, "triple_fault", ExitKind::event, Qualification::none, InfoFormat::none},
+    {3, "init_signal", ExitKind::event, Qualification::none, InfoFormat::none},
+    {4, "startup_ipi", ExitKind::event, Qualification::sipi_vector, InfoFormat::none},
+    {7, "interrupt_window", ExitKind::event, Qualification::none, InfoFormat::none},
+    {8, "nmi_window", ExitKind::event, Qualification::none, InfoFormat::none},
+    {9, "task_switch", ExitKind::event, Qualification::task_switch, InfoFormat::none},
+    {10, "cpuid", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {11, "getsec", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {12, "hlt", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {13, "invd", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {14, "invlpg", ExitKind::instruction, Qualification::linear_address, InfoFormat::none},
+    {15, "rdpmc", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {16, "rdtsc", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {18, "vmcall", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {19, "vmclear", ExitKind::instruction, Qualification::displacement, InfoFormat::memory},
+    {20, "vmlaunch", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {21, "vmptrld", ExitKind::instruction, Qualification::displacement, InfoFormat::memory},
+    {22, "vmptrst", ExitKind::instruction, Qualification::displacement, InfoFormat::memory},
+    {23, "vmread", ExitKind::instruction, Qualification::displacement, InfoFormat::vmread_vmwrite},
+    {24, "vmresume", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {25, "vmwrite", ExitKind::instruction, Qualification::displacement, InfoFormat::vmread_vmwrite},
+    {26, "vmxoff", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {27, "vmxon", ExitKind::instruction, Qualification::displacement, InfoFormat::memory},
+    {28, "control_register_access", ExitKind::instruction, Qualification::cr_access, InfoFormat::none},
+    {29, "mov_dr", ExitKind::instruction, Qualification::mov_dr, InfoFormat::none},
+    {30, "io_instruction", ExitKind::instruction, Qualification::io, InfoFormat::ins_outs},
+    {31, "rdmsr", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {32, "wrmsr", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {33, "entry_failure_guest_state", ExitKind::entry, Qualification::entry_failure, InfoFormat::none},
+    {34, "entry_failure_msr_loading", ExitKind::entry, Qualification::msr_index, InfoFormat::none},
+    {36, "mwait", ExitKind::instruction, Qualification::mwait, InfoFormat::none},
+    {37, "monitor_trap_flag", ExitKind::trap, Qualification::none, InfoFormat::none},
+    {39, "monitor", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {40, "pause", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {43, "tpr_below_threshold", ExitKind::trap, Qualification::none, InfoFormat::none},
+    {44, "apic_access", ExitKind::access, Qualification::apic_access, InfoFormat::none},
+    {45, "virtualized_eoi", ExitKind::trap, Qualification::vector, InfoFormat::none},
+    {46, "gdtr_or_idtr_access", ExitKind::instruction, Qualification::displacement, InfoFormat::gdtr_idtr},
+    {47, "ldtr_or_tr_access", ExitKind::instruction, Qualification::displacement, InfoFormat::ldtr_tr},
+    {48, "ept_violation", ExitKind::access, Qualification::ept_violation, InfoFormat::none},
+    {49, "ept_misconfiguration", ExitKind::access, Qualification::none, InfoFormat::none},
+    {50, "invept", ExitKind::instruction, Qualification::displacement, InfoFormat::inv},
+    {51, "rdtscp", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {52, "vmx_preemption_timer_expired", ExitKind::event, Qualification::none, InfoFormat::none},
+    {53, "invvpid", ExitKind::instruction, Qualification::displacement, InfoFormat::inv},
+    {54, "wbinvd", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {55, "xsetbv", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {56, "apic_write", ExitKind::trap, Qualification::offset, InfoFormat::none},
+    {57, "rdrand", ExitKind::instruction, Qualification::none, InfoFormat::rdrand},
+    {58, "invpcid", ExitKind::instruction, Qualification::displacement, InfoFormat::inv},
+    {59, "vmfunc", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {60, "encls", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {61, "rdseed", ExitKind::instruction, Qualification::none, InfoFormat::rdrand},
+    {62, "page_modification_log_full", ExitKind::access, Qualification::nmi_unblocking, InfoFormat::none},
+    {63, "xsaves", ExitKind::instruction, Qualification::displacement, InfoFormat::memory},
+    {64, "xrstors", ExitKind::instruction, Qualification::displacement, InfoFormat::memory},
+    {65, "pconfig", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {66, "sub_page_permission_event", ExitKind::access, Qualification::sub_page, InfoFormat::none},
+    {67, "umwait", ExitKind::instruction, Qualification::none, InfoFormat::wait},
+    {68, "tpause", ExitKind::instruction, Qualification::none, InfoFormat::wait},
+    {69, "loadiwkey", ExitKind::instruction, Qualification::none, InfoFormat::loadiwkey},
+    {70, "enclv", ExitKind::instruction, Qualification::none, InfoFormat::none},
+    {72, "enqcmd_pasid_translation_failure", ExitKind::instruction, Qualification::displacement,
+     InfoFormat::inv},
+    {73, "enqcmds_pasid_translation_failure", ExitKind::instruction, Qualification::displacement,
+     InfoFormat::inv},
+    {74, "bus_lock", ExitKind::trap, Qualification::none, InfoFormat::none},
+    {75, "instruction_timeout", ExitKind::event, Qualification::instruction_timeout, InfoFormat::none},
+    {78, "rdmsrlist", ExitKind::instruction, Qualification::msr_address, InfoFormat::none},
+    {79, "wrmsrlist", ExitKind::instruction, Qualification::msr_address, InfoFormat::none},
 };
 
-TEST(ExitReasonRows, NumbersAndNames) {
+TEST(ExitReasonRows, NumbersNamesAndInformation) {
     ASSERT_EQ(std::size(reasons), exit_rows.size());
-    for (const Reason& r : reasons) {
-        ASSERT_NE(exit_row(r.number), nullptr) << r.number;
-        EXPECT_EQ(exit_row(r.number)->name, r.name);
+    for (const ExitRow& r : reasons) {
+        const ExitRow* row = exit_row(r.number);
+        ASSERT_NE(row, nullptr) << r.number;
+        EXPECT_EQ(row->name, r.name);
+        EXPECT_EQ(row->kind, r.kind) << r.name;
+        EXPECT_EQ(row->qualification, r.qualification) << r.name;
+        EXPECT_EQ(row->info, r.info) << r.name;
     }
 }
 
