@@ -376,6 +376,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     bool deliver_event(const Vectoring& v);
     /// INT n, INT3, INTO, INT1 from a body.
     Outcome software_interrupt(const Insn& in, u8 vector, u8 type);
+    FaultChain fault_chain{};         ///< of the last triple fault
     /// Triple fault: shutdown in root, exit in non-root.
     void triple_fault();
     /// Takes the VM exit of a closed gate.

@@ -321,6 +321,13 @@ u64 flags_for_fault(const Cpu& cpu, Fault f) {
     return trap_or_breakpoint ? flags_between_instructions(cpu) : image | rflags_bits::rf;
 }
 
+FaultChain::Link link_of(const Cpu& cpu, const Vectoring& v) {
+    const bool page_fault =
+        v.type == event_type::hardware_exception && v.vector == static_cast<u8>(Vector::pf);
+    return {.vector = v.vector, .type = v.type, .has_code = v.has_code, .code = v.code,
+            .cr2 = page_fault ? cpu.cr2 : 0};
+}
+
 /// Benign exceptions are delivered one after the other (SDM Table "Conditions for Generating a Double
 /// Fault"), and one that its own delivery causes again has no end: #AC on a handler's unaligned stack. No
 /// processor takes an interrupt meanwhile; Droste gives up after so many, and the instruction is tried again.
@@ -329,6 +336,8 @@ constexpr unsigned longest_delivery = 64;
 /// Delivers `v`, and whatever goes wrong meanwhile. True: `v` itself was delivered.
 bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
     bool original = true;
+    FaultChain chain;
+    chain.add(link_of(cpu, v));
     for (unsigned nested = 0;; ++nested) {
         if (nested == longest_delivery) {
             cpu.vectoring.active = false;
@@ -365,10 +374,12 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
             return false;
         }
         exception_effects(cpu, fault);
+        chain.add(link_of(cpu, as_event(cpu, fault)));
         const FaultClass second = fault_class(fault.vector());
         if (v.type == event_type::hardware_exception) {
             if (v.vector == static_cast<u8>(Vector::df) && second != FaultClass::benign) {
                 cpu.vectoring.active = false;
+                cpu.fault_chain = chain;
                 cpu.triple_fault();
                 return false;
             }

@@ -30,6 +30,29 @@ private:
     u64 word_ = 0;
 };
 
+/// The events of a triple fault, oldest first: what was to be delivered, what happened meanwhile, and last what
+/// happened while the double fault was to be delivered. For reports; no part of the processor's state.
+struct FaultChain {
+    struct Link {
+        u8 vector = 0;
+        u8 type = 0;  ///< as in Vectoring::type
+        bool has_code = false;
+        u32 code = 0;
+        u64 cr2 = 0;  ///< of a page fault: the address
+    };
+    Link links[6];
+    u8 count = 0;
+    /// Forgets the oldest when there is no room.
+    void add(const Link& link) {
+        constexpr u8 most = sizeof links / sizeof links[0];
+        if (count == most)
+            for (u8 i = 1; i < most; ++i) links[i - 1] = links[i];
+        else
+            ++count;
+        links[count - 1] = link;
+    }
+};
+
 /// How an instruction body ended.
 enum class [[nodiscard]] Outcome : u8 {
     next,     ///< retired; control falls through to the following instruction

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // HostConsole: the one door between a running machine and the people at the terminal.
 #pragma once
+#include <string_view>
 #include <vector>
 
 #include "base/types.h"
@@ -25,6 +26,8 @@ public:
     /// The run shall end.
     virtual bool quit_requested() = 0;
     virtual void progress(const RunProgress& progress) = 0;
+    /// Some lines about the run, for who asked for them (run.explain_entries).
+    virtual void note(std::string_view /*text*/) {}
     /// The guest is idle until input comes: wait some milliseconds for it. False: there will never be any.
     virtual bool wait_for_input() = 0;
 };

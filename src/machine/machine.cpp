@@ -99,6 +99,7 @@ Result<MachineConfig> machine_config(const Options& o) {
     c.timeout_ms = o.number("run.timeout");
     c.hash_interval = o.number("run.hash_interval");
     c.realtime = o.flag("run.realtime");
+    c.explain_entries = o.flag("run.explain_entries");
     return c;
 }
 
@@ -106,7 +107,7 @@ Machine::Parts::Parts(const Options& o, MachineConfig machine_config, HostConsol
     : options(o), config(std::move(machine_config)), host(the_host),
       turns(events, config.master_hz, config.quantum), memory(config.memory_bytes, mmio),
       apic_pages(mmio, turns), isa(instruction_tables()), msrs({cpu_msr_rows(), Vmx::msr_rows()}),
-      tracker(config.processors), processors(make_processors()), console(the_host),
+      tracker(config.processors), processors(make_processors()), explainers(make_explainers()), console(the_host),
       board(config.board, {.events = events,
                            .time = turns,
                            .processors = wires(),
@@ -148,7 +149,16 @@ std::vector<std::unique_ptr<Processor>> Machine::Parts::make_processors() {
         constexpr u64 locked_with_vmx = 5;
         if (config.feature_control_locked)
             p.cpu.feature_control = locked_with_vmx;
-        p.vmx.add_observer(entry_failures);
+    }
+    return made;
+}
+
+std::vector<std::unique_ptr<Explainer>> Machine::Parts::make_explainers() {
+    std::vector<std::unique_ptr<Explainer>> made;
+    for (const auto& p : processors) {
+        const auto number = static_cast<unsigned>(made.size());
+        HostConsole* const notes = config.explain_entries ? &host : nullptr;
+        made.push_back(std::make_unique<Explainer>(*p, number, field_writers, notes));
     }
     return made;
 }
@@ -247,8 +257,16 @@ RunSummary Machine::summary() const {
         levels.push_back(&processor->levels);
     }
     report_levels(levels, s);
-    for (const auto& [check, f] : p.entry_failures.failures())
-        s.entry_failures.push_back({check, f.count, f.first_tick});
+    std::vector<const VmxFailures*> failures;
+    for (const auto& explainer : p.explainers)
+        failures.push_back(&explainer->failures);
+    s.entry_failures = failed_entries(failures);
+    s.vm_fails = failed_instructions(failures);
+    s.writers_recorded = p.config.explain_entries;
+    if (s.end.kind == EndKind::triple_fault)
+        s.death = triple_fault_lines(p.in_turn().cpu);
+    if (s.end.kind == EndKind::vmx_abort)
+        s.death = p.explainers[p.turns.running_processor()]->failures.abort();
     s.last_exits = recent_exits(levels);
     return s;
 }

@@ -15,7 +15,7 @@
 #include "machine/apic_window.h"
 #include "machine/board.h"
 #include "machine/console.h"
-#include "machine/entry_failures.h"
+#include "machine/explain/explainer.h"
 #include "machine/machine.h"
 #include "machine/processor.h"
 #include "machine/turns.h"
@@ -41,6 +41,7 @@ struct MachineConfig {
     u64 timeout_ms = 0;
     u64 hash_interval = 0;
     bool realtime = false;
+    bool explain_entries = false;
 };
 Result<MachineConfig> machine_config(const Options& options);
 
@@ -73,8 +74,9 @@ struct Machine::Parts final : PlatformControl {
     Isa isa;
     MsrTable msrs;
     LevelTracker tracker;
-    EntryFailures entry_failures;
     std::vector<std::unique_ptr<Processor>> processors;
+    FieldWriters field_writers;
+    std::vector<std::unique_ptr<Explainer>> explainers;  // one for each processor
     Console console;
     Board board;
 
@@ -108,6 +110,7 @@ private:
     void schedule_mark();
     void reach_mark();
     std::vector<std::unique_ptr<Processor>> make_processors();
+    std::vector<std::unique_ptr<Explainer>> make_explainers();
     std::vector<ProcessorWires> wires();
     void shut_down();
     void idle();

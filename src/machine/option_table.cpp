@@ -213,6 +213,11 @@ constexpr OptionRow rows[] = {
      .default_text = "false",
      .help = "An idle guest waits for the host's clock, for work at the keyboard. The run is the same, but "
              "for the moments at which keys arrive."},
+    {.key = "run.explain_entries",
+     .type = OptionType::boolean,
+     .default_text = "false",
+     .help = "Tells of every VM entry that fails as it happens: the check, the fields, what would let it pass, and "
+             "the instruction that last wrote each of them. The run is the same, only slower."},
     {.key = "run.hash_interval",
      .type = OptionType::integer,
      .default_text = "0",

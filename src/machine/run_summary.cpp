@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/assert.h"
@@ -43,6 +44,41 @@ std::string in_thousands(u64 v) {
     return s;
 }
 
+using Json = nlohmann::ordered_json;
+
+std::string hexadecimal(u64 v) {
+    return fmt::format("{:#x}", v);
+}
+
+Json failure_json(const EntryFailureSummary& f) {
+    Json fields = Json::array(), controls = Json::array();
+    for (const ExplainedField& x : f.fields)
+        fields.push_back({{"name", x.name},
+                          {"value", hexadecimal(x.value)},
+                          {"text", x.text},
+                          {"remedy", x.remedy},
+                          {"writer", x.writer}});
+    for (const ExplainedControl& x : f.controls)
+        controls.push_back({{"name", x.name},
+                            {"word", x.word},
+                            {"value", x.value},
+                            {"decides", x.decides},
+                            {"writer", x.writer}});
+    Json j = {{"check", f.check},
+              {"section", f.section},
+              {"outcome", f.outcome},
+              {"count", f.count},
+              {"first_tick", f.first_tick},
+              {"instruction", f.instruction},
+              {"rip", hexadecimal(f.rip)},
+              {"vmcs", hexadecimal(f.vmcs)},
+              {"processor", f.processor},
+              {"detail", f.detail}};
+    j["fields"] = std::move(fields);
+    j["controls"] = std::move(controls);
+    return j;
+}
+
 double mips(const RunSummary& s) {
     return s.host_seconds > 0 ? static_cast<double>(s.ticks) / s.host_seconds / 1e6 : 0;
 }
@@ -54,6 +90,36 @@ int exit_status(const RunEnd& end) {
     return status == from_guest ? static_cast<int>((end.code << 1 | 1) & 0xFF) : status;
 }
 
+std::string field_line(const ExplainedField& f) {
+    return fmt::format("  {} = {}{}{}", f.name, f.text, f.remedy.empty() ? "" : ": " + f.remedy,
+                       f.writer.empty() ? "" : "\n      " + f.writer);
+}
+
+// Fields and controls that could mend it; when none alone could, all that the check looked at.
+std::string failure_text(const EntryFailureSummary& f) {
+    const std::string processor = f.processor == 0 ? "" : fmt::format(" of processor {}", f.processor);
+    std::string out =
+        fmt::format("VM entry failed at tick {}{}: {} at RIP {:#x}, VMCS {:#x}: {}\n", f.first_tick, processor,
+                    f.instruction, f.rip, f.vmcs, f.outcome);
+    out += fmt::format("  {} (SDM \"{}\")\n", f.check, f.section);
+    if (!f.detail.empty())
+        out += fmt::format("  {}\n", f.detail);
+    const bool decided =
+        std::any_of(f.fields.begin(), f.fields.end(), [](const auto& x) { return !x.remedy.empty(); }) ||
+        std::any_of(f.controls.begin(), f.controls.end(), [](const auto& x) { return x.decides; });
+    for (const ExplainedField& field : f.fields)
+        if (!decided || !field.remedy.empty())
+            out += field_line(field) + "\n";
+    for (const ExplainedControl& c : f.controls) {
+        if (decided && !c.decides)
+            continue;
+        const char* const remedy = c.value ? ": clearing it would pass" : ": setting it would pass";
+        out += fmt::format("  {} is {} in {}{}{}\n", c.name, c.value ? 1 : 0, c.word, c.decides ? remedy : "",
+                           c.writer.empty() ? "" : "\n      " + c.writer);
+    }
+    return out;
+}
+
 std::vector<std::string> end_names() {
     std::vector<std::string> names;
     for (const EndRow& row : ends)
@@ -62,15 +128,23 @@ std::vector<std::string> end_names() {
 }
 
 std::string summary_json(const RunSummary& s) {
-    using Json = nlohmann::ordered_json;
     Json trail = Json::array(), input = Json::array();
     for (const HashMark& m : s.hash_trail)
         trail.push_back({{"tick", m.tick}, {"hash", fmt::format("{:016x}", m.hash)}});
     for (const StampedInput& i : s.input)
         input.push_back({{"time", i.time}, {"tick", i.tick}, {"byte", i.byte}});
     Json failures = Json::array();
-    for (const EntryFailureCount& f : s.entry_failures)
-        failures.push_back({{"check", f.check}, {"count", f.count}, {"first_tick", f.first_tick}});
+    for (const EntryFailureSummary& f : s.entry_failures)
+        failures.push_back(failure_json(f));
+    Json vm_fails = Json::array();
+    for (const VmFailSummary& f : s.vm_fails)
+        vm_fails.push_back({{"error", f.error},
+                            {"text", f.text},
+                            {"count", f.count},
+                            {"first_tick", f.first_tick},
+                            {"instruction", f.instruction},
+                            {"rip", hexadecimal(f.rip)},
+                            {"vmcs", hexadecimal(f.vmcs)}});
     Json j = {
         {"format", "droste-run"},
         {"version", 1},
@@ -96,6 +170,8 @@ std::string summary_json(const RunSummary& s) {
         {"hash_trail", std::move(trail)},
         {"input", std::move(input)},
         {"vm_entry_failures", std::move(failures)},
+        {"vm_fails", std::move(vm_fails)},
+        {"death", s.death},
         {"last_exits", s.last_exits},
     };
     j["processors"] = Json::array();
@@ -132,10 +208,22 @@ std::string summary_text(const RunSummary& s, bool colour) {
     std::string out;
     if (!s.levels_table.empty())
         out += s.levels_table + "\n";
-    for (const EntryFailureCount& f : s.entry_failures)
-        out += fmt::format("VM entry failed {} time{}, first at tick {}: {}\n", f.count,
-                           f.count == 1 ? "" : "s", f.first_tick, f.check);
-    const bool died = exit_status(s.end) == 3;
+    for (const EntryFailureSummary& f : s.entry_failures) {
+        if (!s.writers_recorded)
+            out += failure_text(f);
+        if (f.count != 1 || s.writers_recorded)
+            out += fmt::format("VM entry failed {} time{}: {}\n", f.count, f.count == 1 ? "" : "s", f.check);
+    }
+    if (!s.entry_failures.empty() && !s.writers_recorded)
+        out += "run again with --explain-entries to see who wrote the fields, and every failure as it "
+               "happens\n";
+    for (const VmFailSummary& f : s.vm_fails)
+        out += fmt::format("{} ({}) {} time{}, first at tick {}: {} at RIP {:#x}\n",
+                           f.error == 0 ? "VMfailInvalid" : fmt::format("VMfailValid {}", f.error), f.text,
+                           f.count, f.count == 1 ? "" : "s", f.first_tick, f.instruction, f.rip);
+    const bool died = s.end.kind != EndKind::debug_exit && exit_status(s.end) == 3;
+    for (const std::string& line : s.death)
+        out += line + "\n";
     if (died && !s.last_exits.empty()) {
         out += "last VM exits:\n";
         for (const std::string& line : s.last_exits)

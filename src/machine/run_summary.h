@@ -48,11 +48,52 @@ struct HashMark {
     u64 hash;
 };
 
-/// A check of VM entry that failed.
-struct EntryFailureCount {
+/// A field that a failed check of VM entry looked at.
+struct ExplainedField {
+    std::string name;
+    u64 value = 0;
+    std::string text;    ///< the value with the names of its bits
+    std::string remedy;  ///< what change of it alone would let the check pass; empty: none
+    std::string writer;  ///< a sentence; empty: not recorded
+};
+
+struct ExplainedControl {
+    std::string name;
+    std::string word;  ///< the field that holds it
+    bool value = false;
+    bool decides = false;  ///< the opposite value would let the check pass
+    std::string writer;    ///< of the word
+};
+
+/// A check of VM entry that failed: how often, and the first time explained.
+struct EntryFailureSummary {
     std::string check;
-    u64 count;
-    u64 first_tick;
+    std::string section;  ///< of the SDM
+    std::string outcome;  ///< what the hypervisor sees
+    u64 count = 0;
+    u64 first_tick = 0;
+    std::string instruction;  ///< VMLAUNCH or VMRESUME
+    u64 rip = 0;              ///< linear address of the instruction
+    u64 vmcs = 0;
+    unsigned processor = 0;
+    std::string detail;
+    std::vector<ExplainedField> fields;
+    std::vector<ExplainedControl> controls;
+};
+/// The failure in some lines.
+std::string failure_text(const EntryFailureSummary& failure);
+/// One field in a line, without its end.
+std::string field_line(const ExplainedField& field);
+
+/// VMX instructions that failed with one error.
+struct VmFailSummary {
+    u32 error = 0;  ///< the VM-instruction error; 0: VMfailInvalid
+    std::string text;
+    u64 count = 0;
+    u64 first_tick = 0;
+    std::string instruction;
+    u64 rip = 0;  ///< linear address of the first
+    u64 vmcs = 0;
 };
 
 /// One line of the exit table: round trips of one reason at one level, handled in the end by one owner. Everything
@@ -91,7 +132,11 @@ struct RunSummary {
     std::vector<ExitSummary> exits;
     /// The exit table as text, made by the exit accounts. Empty: nothing ran in non-root operation.
     std::string levels_table;
-    std::vector<EntryFailureCount> entry_failures;
+    std::vector<EntryFailureSummary> entry_failures;
+    std::vector<VmFailSummary> vm_fails;
+    bool writers_recorded = false;  ///< run.explain_entries
+    /// What led to a triple fault or a VMX abort.
+    std::vector<std::string> death;
     /// The last VM exits, newest last, one line each; told when the guest died.
     std::vector<std::string> last_exits;
 };

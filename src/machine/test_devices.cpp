@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The addresses of the test devices, and the base addresses that firmware would have given to the PCI function.
+// The addresses of the test devices, and the base addresses that firmware would have given to the PCI
+// function.
 #include "machine/test_devices.h"
 
 #include "base/assert.h"
@@ -8,7 +9,8 @@
 namespace droste {
 
 TestDevices::TestDevices(const TestDeviceParts& p)
-    : host_(p.pci), lines_(p.isa, p.io_apic), interrupts_(lines_), shutdown_(p.platform), console_(p.console) {
+    : host_(p.pci), lines_(p.isa, p.io_apic), interrupts_(lines_), shutdown_(p.platform),
+      console_(p.console) {
     const auto attach = [&](u16 first, u64 size, Device& device) {
         ASSERT(!p.ports.attach({Port(first), size}, device));
     };

@@ -38,6 +38,8 @@ public:
     /// Complete up to the present cycle.
     const ExitAccounts& accounts() const;
     const LevelTracker& tracker() const { return tracker_; }
+    /// The level that runs now on this processor.
+    unsigned level() const { return tracker_.level_of(tracker_.running(processor_)); }
     /// The processor's tick at which each level first ran; index = level.
     const std::vector<u64>& first_seen() const { return first_seen_; }
     /// Newest last, at most 16.

@@ -44,18 +44,26 @@ Outcome Vmx::enter(bool launch) {
     if (launch && !clear) return fail_valid(VmxError::vmlaunch_not_clear);
     if (!launch && clear) return fail_valid(VmxError::vmresume_not_launched);
 
-    const EntryEvent event{current_.address(), launch, cpu_.ticks(), cpu_.cycles()};
+    const EntryEvent event{.vmcs = current_.address(),
+                           .launch = launch,
+                           .ticks = cpu_.ticks(),
+                           .cycles_before = cpu_.cycles(),
+                           .linear_rip = cpu_.ea_base_cs() + cpu_.rip};
     cpu_.charge(CostEvent::vm_entry);
     read_controls();
     if (const EntryCheck* failed = check_controls_and_host()) {
+        const EntryContext x{current_, controls_, caps_, cpu_};
+        for (VmxObserver* o : observers_) o->entry_check_failed(event, *failed, x);
         for (VmxObserver* o : observers_) o->entry_failed(event, failed->name);
         return fail_valid(failed->stage == Stage::controls ? VmxError::entry_controls
                                                            : VmxError::entry_host_state);
     }
     const EntryContext x{current_, controls_, caps_, cpu_};
-    if (const EntryCheck* failed = first_failing(guest_entry_checks(), x))
+    if (const EntryCheck* failed = first_failing(guest_entry_checks(), x)) {
+        for (VmxObserver* o : observers_) o->entry_check_failed(event, *failed, x);
         return fail_entry("entry_failure_guest_state"_exit, static_cast<u64>(failed->qualification), event,
                           failed->name);
+    }
     const u32 host_blocking = cpu_.interruptibility;
     load_guest_area(cpu_, current_, controls_);
     // SDM "Clearing Address-Range Monitoring"; "Updating Non-Register State": nothing of the host's carries
@@ -64,6 +72,7 @@ Outcome Vmx::enter(bool launch) {
     cpu_.debug_cause = 0;
     if (const u64 failed = load_msrs(cpu_, get("entry_msr_load_address"_f), get("entry_msr_load_count"_f))) {
         cpu_.interruptibility = host_blocking;
+        for (VmxObserver* o : observers_) o->entry_msr_failed(event, failed);
         return fail_entry("entry_failure_msr_loading"_exit, failed, event, "VM-entry MSR-load area");
     }
     current_.set_launch_state(LaunchState::launched);

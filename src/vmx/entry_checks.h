@@ -2,6 +2,7 @@
 // The checks of VM entry: one function for each sentence of the SDM, in its order; the first that fails is
 // reported.
 #pragma once
+#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -12,12 +13,66 @@
 
 namespace droste {
 
+/// Hears what a check reads, and may answer in its place: so an explanation learns what a check depends on.
+class EntryProbe {
+public:
+    virtual ~EntryProbe() = default;
+    virtual u64 field(Field field, u64 value) = 0;
+    virtual u64 word(VmxWord word, u64 value) = 0;
+    virtual bool control(Capability control, u64 word) = 0;
+};
+
+/// The fields of the VMCS, as checks read them.
+class EntryFields {
+public:
+    EntryFields(const Vmcs& vmcs, EntryProbe* probe = nullptr) : vmcs_(&vmcs), probe_(probe) {}
+    u64 operator[](Field f) const {
+        const u64 value = (*vmcs_)[f];
+        return probe_ == nullptr ? value : probe_->field(f, value);
+    }
+    u64 address() const { return vmcs_->address(); }
+    const Vmcs& vmcs() const { return *vmcs_; }
+    bool probed() const { return probe_ != nullptr; }
+
+private:
+    const Vmcs* vmcs_;
+    EntryProbe* probe_;
+};
+
+/// The controls, as checks read them: a word that is not activated is 0.
+class EntryControls {
+public:
+    EntryControls(const Controls& controls, EntryProbe* probe = nullptr)
+        : controls_(&controls), probe_(probe) {}
+    bool has(Capability c) const {
+        return probe_ == nullptr ? controls_->has(c) : probe_->control(c, (*controls_)[c.word]);
+    }
+    u64 operator[](VmxWord w) const {
+        const u64 value = (*controls_)[w];
+        return probe_ == nullptr ? value : probe_->word(w, value);
+    }
+    const Controls& controls() const { return *controls_; }
+
+private:
+    const Controls* controls_;
+    EntryProbe* probe_;
+};
+
 /// What the checks look at. Nothing is changed by a check.
 struct EntryContext {
-    const Vmcs& v;
-    const Controls& c;
+    EntryFields v;
+    EntryControls c;
     const VmxCapabilities& caps;
     const Cpu& cpu;
+    /// Memory that a check must see. A probe that tries other addresses never reaches a device.
+    u64 memory(u64 address, Width width) const {
+        if (!v.probed()) return cpu.memory.read(address, width);
+        const u8* host = cpu.memory.host(address);
+        if (host == nullptr || (address & 0xFFF) + bytes(width) > 0x1000) return width_mask(width);
+        u64 value = 0;
+        std::memcpy(&value, host, bytes(width));
+        return value;
+    }
     u32 entry_info() const { return static_cast<u32>(v["entry_interruption_information"_f]); }
     bool injects() const { return entry_info() >> 31; }
     unsigned injected_type() const { return (entry_info() >> 8) & 7; }
@@ -45,9 +100,18 @@ struct EntryCheck {
     When when = When::after_writes;
 };
 
+/// The SDM's section from the row `first` of a table on.
+struct EntrySection {
+    std::string_view first;
+    std::string_view title;
+};
+
 std::span<const EntryCheck> control_entry_checks();
 std::span<const EntryCheck> host_entry_checks();
 std::span<const EntryCheck> guest_entry_checks();
+std::span<const EntrySection> control_entry_sections();
+std::span<const EntrySection> host_entry_sections();
+std::span<const EntrySection> guest_entry_sections();
 
 /// The first of `checks` that fails, or null.
 inline const EntryCheck* first_failing(std::span<const EntryCheck> checks, const EntryContext& x) {

@@ -54,7 +54,7 @@ bool tpr_threshold_value(X x) {
     if (!x.c.has("use_tpr_shadow"_vmx) || x.c.has("virtualize_apic_accesses"_vmx) ||
         x.c.has("virtual_interrupt_delivery"_vmx))
         return true;
-    const u64 vtpr = x.cpu.memory.read(x.v["virtual_apic_address"_f] + 0x80, Width::byte);
+    const u64 vtpr = x.memory(x.v["virtual_apic_address"_f] + 0x80, Width::byte);
     return (x.v["tpr_threshold"_f] & 0xF) <= (vtpr >> 4);
 }
 bool virtual_nmis_need_exiting(X x) {
@@ -242,8 +242,15 @@ constexpr EntryCheck rows[] = {
     {"VM-entry MSR-load area", Stage::controls, entry_msr_load_area},
 };
 
+constexpr EntrySection sections[] = {
+    {"pin-based controls: reserved bits", "VM-Execution Control Fields"},
+    {"VM-exit controls: reserved bits", "VM-Exit Control Fields"},
+    {"VM-entry controls: reserved bits", "VM-Entry Control Fields"},
+};
+
 }  // namespace
 
 std::span<const EntryCheck> control_entry_checks() { return rows; }
+std::span<const EntrySection> control_entry_sections() { return sections; }
 
 }  // namespace droste

@@ -345,7 +345,7 @@ bool link_pointer(X x) {
     const u64 link = x.v["vmcs_link_pointer"_f];
     if (link == ~0ull) return true;
     if (!structure_address(x, link, 12) || link == x.v.address()) return false;
-    const u32 first = x.cpu.memory.read32(link);
+    const u32 first = static_cast<u32>(x.memory(link, Width::dword));
     return (first & 0x7FFFFFFF) == x.caps.revision && (first >> 31) == u32{x.c.has("vmcs_shadowing"_vmx)} &&
            Vmcs(x.cpu.memory, link);
 }
@@ -360,7 +360,7 @@ bool pdptes(X x) {
     for (unsigned i = 0; i < 4; ++i)
         entries[i] = x.c.has("enable_ept"_vmx)
                          ? x.v["guest_pdpte0"_f + i]
-                         : x.cpu.memory.read64((x.v["guest_cr3"_f] & 0xFFFFFFE0) + 8 * i);
+                         : x.memory((x.v["guest_cr3"_f] & 0xFFFFFFE0) + 8 * i, Width::qword);
     return valid_pdptes(entries, x.caps.maxphyaddr);
 }
 
@@ -434,8 +434,18 @@ constexpr EntryCheck rows[] = {
     {"guest PDPTEs: reserved bits", Stage::guest_state, pdptes, EntryFailure::pdpte},
 };
 
+constexpr EntrySection sections[] = {
+    {"guest CR0 obeys the fixed bits", "Checks on Guest Control Registers, Debug Registers, and MSRs"},
+    {"guest TR selector: TI is 0", "Checks on Guest Segment Registers"},
+    {"guest GDTR and IDTR bases are canonical", "Checks on Guest Descriptor-Table Registers"},
+    {"guest RIP", "Checks on Guest RIP, RFLAGS, and SSP"},
+    {"guest activity state is supported", "Checks on Guest Non-Register State"},
+    {"guest PDPTEs: reserved bits", "Checks on Guest Page-Directory-Pointer-Table Entries"},
+};
+
 }  // namespace
 
 std::span<const EntryCheck> guest_entry_checks() { return rows; }
+std::span<const EntrySection> guest_entry_sections() { return sections; }
 
 }  // namespace droste

@@ -129,6 +129,12 @@ constexpr EntryCheck rows[] = {
     {"host IA32_INTERRUPT_SSP_TABLE_ADDR is canonical", Stage::host_state, ssp_table},
 };
 
+constexpr EntrySection sections[] = {
+    {"host CR0 obeys the fixed bits", "Checks on Host Control Registers, MSRs, and SSP"},
+    {"host selectors: RPL and TI are 0", "Checks on Host Segment and Descriptor-Table Registers"},
+    {"outside IA-32e mode neither guest nor host are 64-bit", "Checks Related to Address-Space Size"},
+};
+
 static_assert(Field{"host_gs_base"_f} == "host_fs_base"_f + 1 &&
               Field{"host_idtr_base"_f} == "host_fs_base"_f + 4);
 static_assert(Field{"host_tr_selector"_f} == "host_es_selector"_f + 6);
@@ -136,5 +142,6 @@ static_assert(Field{"host_tr_selector"_f} == "host_es_selector"_f + 6);
 }  // namespace
 
 std::span<const EntryCheck> host_entry_checks() { return rows; }
+std::span<const EntrySection> host_entry_sections() { return sections; }
 
 }  // namespace droste

@@ -192,6 +192,7 @@ bool Vmx::load_host() {
 void Vmx::abort(VmxAbort why) {
     abort_ = why;
     current_.set_abort(static_cast<u32>(why));
+    for (VmxObserver* o : observers_) o->aborted(why);
     cpu_.triple_fault();
 }
 

@@ -12,6 +12,10 @@
 namespace droste {
 
 class Vmx;
+struct EntryCheck;
+struct EntryContext;
+enum class VmxError : u32;
+enum class VmxAbort : u32;
 
 /// A VM exit between its recognition and its transfer of control.
 struct ExitEvent {
@@ -62,6 +66,31 @@ struct EntryEvent {
     bool launch = false;
     u64 ticks = 0;
     u64 cycles_before = 0;  ///< before the entry is charged
+    u64 linear_rip = 0;     ///< of VMLAUNCH or VMRESUME
+};
+
+/// A VMWRITE that executed.
+struct FieldWrite {
+    u64 vmcs = 0;
+    Field field;
+    u64 value = 0;
+    u64 ticks = 0;
+    u64 linear_rip = 0;
+};
+
+/// A VMX instruction that ends with VMfailValid, or, without an error number, with VMfailInvalid.
+struct FailedInstruction {
+    std::optional<VmxError> error;
+    std::string_view name;
+    u64 ticks = 0;
+    u64 linear_rip = 0;
+};
+
+/// Remembers who wrote which field. Costs nothing while nobody does.
+class FieldRecorder {
+public:
+    virtual ~FieldRecorder() = default;
+    virtual void wrote(const FieldWrite& write) = 0;
 };
 
 /// Watches VMX operation. Every function is called after the architectural effect unless said otherwise. Must
@@ -78,8 +107,15 @@ public:
     virtual void vmwrite(Field, u64 /*value*/, bool /*shadow*/) {}
     /// VM entry succeeded: the guest's state is loaded, no event is injected yet.
     virtual void entered(const EntryEvent&) {}
+    /// A check of VM entry fails; nothing is loaded yet. Before entry_failed.
+    virtual void entry_check_failed(const EntryEvent&, const EntryCheck&, const EntryContext&) {}
+    /// VM entry cannot load the n-th MSR of its area, counted from 1. Before entry_failed.
+    virtual void entry_msr_failed(const EntryEvent&, u64 /*number*/) {}
     /// VM entry failed; `check` is the rule that was broken.
     virtual void entry_failed(const EntryEvent&, std::string_view /*check*/) {}
+    virtual void instruction_failed(const FailedInstruction&) {}
+    /// A VMX abort; the processor shuts down next. The VMCS is still the current one.
+    virtual void aborted(VmxAbort) {}
     /// An exit was recognised; the guest's state is still in the CPU. Called before the router.
     virtual void exit_recognised(const ExitEvent&) {}
     /// The host's state is loaded.

@@ -53,11 +53,11 @@ Outcome vmxon(Cpu& cpu, const Insn& in) {
             return cpu.gp0();
         u64 pointer = 0;
         if (!cpu.load(in, pointer)) return cpu.failed();
-        return vmx->vmxon(pointer);
+        return vmx->executing(in, "VMXON").vmxon(pointer);
     }
     if (cpu.non_root) return attempt(cpu, in, "vmxon"_exit, peek_operand(cpu, in));
     if (cpu.cpl != 0) return cpu.gp0();
-    return vmx->fail(VmxError::vmxon_in_root);
+    return vmx->executing(in, "VMXON").fail(VmxError::vmxon_in_root);
 }
 
 Outcome vmxoff(Cpu& cpu, const Insn& in) {
@@ -74,7 +74,7 @@ Outcome vmcall(Cpu& cpu, const Insn& in) {
     if (undefined(cpu)) return cpu.ud();
     if (cpu.cpl != 0) return cpu.gp0();
     cpu.charge(CostEvent::vmcall_fail);
-    return vmx_of(cpu)->fail(VmxError::vmcall_in_root);
+    return vmx_of(cpu)->executing(in, "VMCALL").fail(VmxError::vmcall_in_root);
 }
 
 template <bool launch> Outcome vmenter(Cpu& cpu, const Insn& in) {
@@ -83,7 +83,7 @@ template <bool launch> Outcome vmenter(Cpu& cpu, const Insn& in) {
     if (cpu.cpl != 0) return cpu.gp0();
     cpu.rip = cpu.insn_rip(in);
     cpu.running = &in;  // the VMX-preemption timer starts at the exact time
-    return vmx_of(cpu)->enter(launch);
+    return vmx_of(cpu)->executing(in, launch ? "VMLAUNCH" : "VMRESUME").enter(launch);
 }
 
 Outcome vmfunc(Cpu& cpu, const Insn& in) {
@@ -98,7 +98,7 @@ Outcome vmptrld(Cpu& cpu, const Insn& in) {
     if (cpu.cpl != 0) return cpu.gp0();
     u64 address = 0;
     if (!cpu.load(in, address)) return cpu.failed();
-    return vmx_of(cpu)->vmptrld(address);
+    return vmx_of(cpu)->executing(in, "VMPTRLD").vmptrld(address);
 }
 
 Outcome vmclear(Cpu& cpu, const Insn& in) {
@@ -107,7 +107,7 @@ Outcome vmclear(Cpu& cpu, const Insn& in) {
     if (cpu.cpl != 0) return cpu.gp0();
     u64 address = 0;
     if (!cpu.load(in, address)) return cpu.failed();
-    return vmx_of(cpu)->vmclear(address);
+    return vmx_of(cpu)->executing(in, "VMCLEAR").vmclear(address);
 }
 
 Outcome vmptrst(Cpu& cpu, const Insn& in) {
@@ -142,8 +142,8 @@ Outcome vmread(Cpu& cpu, const Insn& in) {
     if (cpu.cpl != 0) return cpu.gp0();
     Field field;
     switch (find_field(vmx, encoding, field)) {
-    case Found::no_vmcs: return vmx.fail_invalid();
-    case Found::unsupported: return vmx.fail_valid(VmxError::unsupported_field);
+    case Found::no_vmcs: return vmx.executing(in, "VMREAD").fail_invalid();
+    case Found::unsupported: return vmx.executing(in, "VMREAD").fail_valid(VmxError::unsupported_field);
     case Found::yes: break;
     }
     u64 value = vmx.accessed()[field];
@@ -178,12 +178,12 @@ Outcome vmwrite(Cpu& cpu, const Insn& in) {
     }
     Field field;
     switch (find_field(vmx, encoding, field)) {
-    case Found::no_vmcs: return vmx.fail_invalid();
-    case Found::unsupported: return vmx.fail_valid(VmxError::unsupported_field);
+    case Found::no_vmcs: return vmx.executing(in, "VMWRITE").fail_invalid();
+    case Found::unsupported: return vmx.executing(in, "VMWRITE").fail_valid(VmxError::unsupported_field);
     case Found::yes: break;
     }
     if (field->read_only() && !vmx.capabilities().has("vmwrite_any_field"_vmx))
-        return vmx.fail_valid(VmxError::read_only_field);
+        return vmx.executing(in, "VMWRITE").fail_valid(VmxError::read_only_field);
     const Vmcs& v = vmx.accessed();
     if (encoding & 1) v.set(field, (value << 32) | static_cast<u32>(v[field]));
     else if (!cpu.code64() && field->size() == FieldSize::w64)
@@ -191,7 +191,7 @@ Outcome vmwrite(Cpu& cpu, const Insn& in) {
     else v.set(field, value);
     if (!cpu.non_root) vmx.written(field);
     cpu.charge(CostEvent::vmwrite);
-    vmx.notify_vmwrite(field, value);
+    vmx.notify_vmwrite(in, field, value);
     return vmx.succeed();
 }
 
@@ -208,7 +208,7 @@ Outcome invept(Cpu& cpu, const Insn& in) {
     if (cpu.cpl != 0) return cpu.gp0();
     u64 eptp = 0, reserved = 0;
     if (!load_descriptor(cpu, in, eptp, reserved)) return cpu.failed();
-    return vmx_of(cpu)->invept(register_value(cpu, in.reg), eptp, reserved);
+    return vmx_of(cpu)->executing(in, "INVEPT").invept(register_value(cpu, in.reg), eptp, reserved);
 }
 
 Outcome invvpid(Cpu& cpu, const Insn& in) {
@@ -217,7 +217,7 @@ Outcome invvpid(Cpu& cpu, const Insn& in) {
     if (cpu.cpl != 0) return cpu.gp0();
     u64 descriptor = 0, linear = 0;
     if (!load_descriptor(cpu, in, descriptor, linear)) return cpu.failed();
-    return vmx_of(cpu)->invvpid(register_value(cpu, in.reg), descriptor, linear);
+    return vmx_of(cpu)->executing(in, "INVVPID").invvpid(register_value(cpu, in.reg), descriptor, linear);
 }
 
 constexpr u32 system = traits::ends_block | traits::not_user_fuzzed;

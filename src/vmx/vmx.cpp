@@ -92,13 +92,36 @@ Outcome Vmx::succeed() {
     return Outcome::next;
 }
 Outcome Vmx::fail_invalid() {
+    notify_failure(std::nullopt);
     cpu_.flags = flag_image::from_rflags(rflags_bits::cf);
     return Outcome::next;
 }
 Outcome Vmx::fail_valid(VmxError error) {
+    notify_failure(error);
     cpu_.flags = flag_image::from_rflags(rflags_bits::zf);
     current_.set("vm_instruction_error"_f, static_cast<u32>(error));
     return Outcome::next;
+}
+
+u64 Vmx::ticks_at(const Insn& in) {
+    const Insn* const before = cpu_.running;
+    cpu_.running = &in;
+    const u64 ticks = cpu_.ticks();
+    cpu_.running = before;
+    return ticks;
+}
+
+void Vmx::notify_failure(std::optional<VmxError> error) {
+    executing_.error = error;
+    for (VmxObserver* o : observers_) o->instruction_failed(executing_);
+}
+
+void Vmx::record_write(const Insn& in, Field f, u64 value) {
+    recorder_->wrote({.vmcs = accessed().address(),
+                      .field = f,
+                      .value = value,
+                      .ticks = ticks_at(in),
+                      .linear_rip = cpu_.ea_base_cs() + cpu_.insn_rip(in)});
 }
 
 Outcome Vmx::vmxon(u64 pointer) {

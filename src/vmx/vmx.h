@@ -62,6 +62,8 @@ public:
     /// Null: every exit goes to root operation.
     void set_router(ExitRouter* router) { router_ = router; }
     void add_observer(VmxObserver& observer) { observers_.push_back(&observer); }
+    /// Null: VMWRITEs are not recorded.
+    void set_field_recorder(FieldRecorder* recorder) { recorder_ = recorder; }
     const VmxCapabilities& capabilities() const { return caps_; }
     Cpu& cpu() { return cpu_; }
     /// Power-up and INIT outside VMX operation: leaves VMX operation.
@@ -96,15 +98,26 @@ public:
     void notify_vmread(Field f, u64 value) {
         for (VmxObserver* o : observers_) o->vmread(f, value, cpu_.non_root);
     }
-    void notify_vmwrite(Field f, u64 value) {
+    void notify_vmwrite(const Insn& in, Field f, u64 value) {
         for (VmxObserver* o : observers_) o->vmwrite(f, value, cpu_.non_root);
+        if (recorder_ != nullptr) [[unlikely]] record_write(in, f, value);
     }
+    /// Guest time of an instruction in the middle of a block, in ticks. Leaves no trace.
+    u64 ticks_at(const Insn& in);
 
     // results of instructions, SDM "Conventions"
     Outcome succeed();
     Outcome fail_invalid();
     /// The error goes to the current VMCS, also when VMREAD or VMWRITE accessed a shadow VMCS.
     Outcome fail_valid(VmxError error);
+    /// Names the instruction that the next failure is of.
+    Vmx& executing(const Insn& in, std::string_view name) {
+        executing_ = {.error = std::nullopt,
+                      .name = name,
+                      .ticks = ticks_at(in),
+                      .linear_rip = cpu_.ea_base_cs() + cpu_.insn_rip(in)};
+        return *this;
+    }
     Outcome fail(VmxError error) { return current_ ? fail_valid(error) : fail_invalid(); }
 
     // ---- exits (exit.cpp). All need Cpu::rip at the guest's instruction.
@@ -188,11 +201,15 @@ private:
     /// Tells the CPU which bits of CR0 and CR4 VMX operation fixes now.
     void fix_control_registers();
     u64 get(Field f) const { return current_[f]; }
+    void record_write(const Insn& in, Field f, u64 value);
+    void notify_failure(std::optional<VmxError> error);
 
     Cpu& cpu_;
     const VmxCapabilities caps_;
     ExitRouter* router_ = nullptr;
     std::vector<VmxObserver*> observers_;
+    FieldRecorder* recorder_ = nullptr;
+    FailedInstruction executing_;  // the VMX instruction that may fail
 
     bool in_operation_ = false;
     u64 vmxon_pointer_ = Vmcs::none;

@@ -55,4 +55,17 @@ enum class VmxAbort : u32 {
     from_32_bit_host = 6,
 };
 
+struct VmxAbortRow {
+    VmxAbort abort;
+    std::string_view text;
+};
+inline constexpr auto vmx_abort_rows = std::to_array<VmxAbortRow>({
+    {VmxAbort::msr_store, "a guest's MSR could not be stored"},
+    {VmxAbort::host_pdptes, "the host's page-directory-pointer-table entries have reserved bits"},
+    {VmxAbort::corrupted_vmcs, "the current VMCS is corrupt"},
+    {VmxAbort::msr_load, "a host's MSR could not be loaded"},
+    {VmxAbort::machine_check, "a machine check during the VM exit"},
+    {VmxAbort::from_32_bit_host, "the guest was in IA-32e mode, the host address-space size is 32 bits"},
+});
+
 }  // namespace droste

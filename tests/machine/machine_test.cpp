@@ -168,10 +168,62 @@ TEST(Machine, SummaryIsJson) {
 
 TEST(Machine, SummaryTellsFailedEntries) {
     RunSummary s;
-    s.entry_failures.push_back({"host IA32_EFER: reserved bits", 2, 77});
-    EXPECT_THAT(summary_text(s, false),
-                HasSubstr("VM entry failed 2 times, first at tick 77: host IA32_EFER: reserved bits"));
-    EXPECT_EQ(nlohmann::json::parse(summary_json(s))["vm_entry_failures"][0]["count"], 2);
+    EntryFailureSummary f;
+    f.check = "host IA32_EFER: reserved bits";
+    f.section = "Some Section";
+    f.outcome = "VMfailValid 8";
+    f.count = 2;
+    f.first_tick = 77;
+    f.instruction = "VMRESUME";
+    f.rip = 0x1234;
+    f.vmcs = 0x5000;
+    f.fields = {{.name = "a", .value = 1, .text = "0x1", .remedy = "clear bit 0", .writer = "written by me"},
+                {.name = "b", .value = 2, .text = "0x2", .remedy = "", .writer = ""}};
+    f.controls = {{.name = "c", .word = "w", .value = true, .decides = true, .writer = ""},
+                  {.name = "d", .word = "w", .value = false, .decides = false, .writer = ""}};
+    s.entry_failures.push_back(f);
+    s.vm_fails.push_back({.error = 12,
+                          .text = "t",
+                          .count = 3,
+                          .first_tick = 5,
+                          .instruction = "VMREAD",
+                          .rip = 9,
+                          .vmcs = 1});
+    s.death = {"it died"};
+    const std::string text = summary_text(s, false);
+    EXPECT_THAT(text, HasSubstr("VM entry failed at tick 77: VMRESUME at RIP 0x1234, VMCS 0x5000: "
+                                "VMfailValid 8\n  host IA32_EFER: reserved bits (SDM \"Some Section\")\n"
+                                "  a = 0x1: clear bit 0\n      written by me\n"
+                                "  c is 1 in w: clearing it would pass\n"
+                                "VM entry failed 2 times: host IA32_EFER: reserved bits\n"
+                                "run again with --explain-entries"));
+    EXPECT_THAT(text, HasSubstr("VMfailValid 12 (t) 3 times, first at tick 5: VMREAD at RIP 0x9\n"));
+    EXPECT_THAT(text, HasSubstr("it died\n"));
+    const auto j = nlohmann::json::parse(summary_json(s));
+    const auto& failure = j["vm_entry_failures"][0];
+    EXPECT_EQ(failure["count"], 2);
+    EXPECT_EQ(failure["section"], "Some Section");
+    EXPECT_EQ(failure["outcome"], "VMfailValid 8");
+    EXPECT_EQ(failure["rip"], "0x1234");
+    EXPECT_EQ(failure["vmcs"], "0x5000");
+    EXPECT_EQ(failure["fields"][1]["name"], "b");
+    EXPECT_EQ(failure["controls"][0]["decides"], true);
+    EXPECT_EQ(failure["controls"][0]["word"], "w");
+    EXPECT_EQ(j["vm_fails"][0]["error"], 12);
+    EXPECT_EQ(j["vm_fails"][0]["rip"], "0x9");
+    EXPECT_EQ(j["death"][0], "it died");
+    s.writers_recorded = true;  // told as it happened
+    EXPECT_THAT(summary_text(s, false), ::testing::Not(HasSubstr("at RIP 0x1234")));
+}
+
+TEST(Machine, AFailureThatNothingAloneCouldMendShowsAll) {
+    EntryFailureSummary f;
+    f.processor = 2;
+    f.detail = "entry 3";
+    f.fields = {{.name = "a", .value = 1, .text = "0x1", .remedy = "", .writer = ""}};
+    f.controls = {{.name = "c", .word = "w", .value = false, .decides = false, .writer = ""}};
+    EXPECT_THAT(failure_text(f), HasSubstr(" of processor 2"));
+    EXPECT_THAT(failure_text(f), HasSubstr("  entry 3\n  a = 0x1\n  c is 0 in w\n"));
 }
 
 TEST(Machine, ChoicesOfTheConfigurationAreWhatTheProcessorHas) {

@@ -108,9 +108,9 @@ TEST(TestDevices, FirmwareConfigurationTellsProcessorsAndMemory) {
             g.bytes({0xEC});
         return code_of(tell(g, 0x511, in_al));
     };
-    EXPECT_EQ(item(5, 0), 1u);     // NB_CPUS
+    EXPECT_EQ(item(5, 0), 1u);  // NB_CPUS
     EXPECT_EQ(item(5, 1), 0u);
-    EXPECT_EQ(item(3, 3), 2u);     // RAM_SIZE: 32 MiB
+    EXPECT_EQ(item(3, 3), 2u);  // RAM_SIZE: 32 MiB
     EXPECT_EQ(item(3, 7), 0u);
     EXPECT_EQ(item(0x11, 0), 0u);  // not a key
 }

@@ -95,7 +95,8 @@ TEST_F(TestListFile, ArgumentsBecomeTheCommandLine) {
 }
 
 TEST_F(TestListFile, SetsOfTheCommandLineComeLast) {
-    const auto list = load("[[test]]\nname = \"t\"\nfile = \"a.flat\"\ncpu = \"icelake-sp\"\n", {"cpu.model=max"});
+    const auto list =
+        load("[[test]]\nname = \"t\"\nfile = \"a.flat\"\ncpu = \"icelake-sp\"\n", {"cpu.model=max"});
     ASSERT_TRUE(list) << list.error().text;
     EXPECT_EQ(list->tests[0].options.text("cpu.model"), "max");
     const auto bad = load("[[test]]\nname = \"t\"\nfile = \"a.flat\"\n", {"cpu.modle=max"});
@@ -122,8 +123,10 @@ TEST_F(TestListFile, RefusalsNamePlaceAndRemedy) {
     EXPECT_THAT(problem(""), HasSubstr("no test in this list"));
     EXPECT_THAT(problem("test = []\n"), HasSubstr("no test in this list"));
     EXPECT_THAT(problem("test = [1]\n"), HasSubstr("must be a section [[test]]"));
-    EXPECT_THAT(problem("[tests]\n"), AllOf(HasSubstr("tests.toml:1"), HasSubstr("\"tests\""), HasSubstr("[[test]]")));
-    EXPECT_THAT(problem("[[test]]\nfile = \"a.flat\"\n"), AllOf(HasSubstr("tests.toml:1"), HasSubstr("no name")));
+    EXPECT_THAT(problem("[tests]\n"),
+                AllOf(HasSubstr("tests.toml:1"), HasSubstr("\"tests\""), HasSubstr("[[test]]")));
+    EXPECT_THAT(problem("[[test]]\nfile = \"a.flat\"\n"),
+                AllOf(HasSubstr("tests.toml:1"), HasSubstr("no name")));
     EXPECT_THAT(problem("[[test]]\nname = \"t\"\n"), AllOf(HasSubstr("t has no file"), HasSubstr("file = ")));
     EXPECT_THAT(problem("[[test]]\nname = \"t\"\nfile = \"b.flat\"\n"),
                 AllOf(HasSubstr("tests.toml:3"), HasSubstr("b.flat"), HasSubstr("build the kernels")));
@@ -132,14 +135,18 @@ TEST_F(TestListFile, RefusalsNamePlaceAndRemedy) {
     EXPECT_THAT(problem("[[test]]\nname = \"\"\nfile = \"a.flat\"\n"), HasSubstr("letters, digits"));
     EXPECT_THAT(problem("[defaults]\nname = \"t\"\n" + test), HasSubstr("[defaults] cannot give a name"));
     EXPECT_THAT(problem(test + test), AllOf(HasSubstr("tests.toml:4"), HasSubstr("tests.toml:1")));
-    EXPECT_THAT(problem(test + "timout = 3\n"), AllOf(HasSubstr("tests.toml:4"), HasSubstr("did you mean timeout?")));
-    EXPECT_THAT(problem(test + "frobnicate = 3\n"), AllOf(HasSubstr("frobnicate"), HasSubstr("arguments, cpu, ")));
-    EXPECT_THAT(problem(test + "timeout = \"soon\"\n"), AllOf(HasSubstr("tests.toml:4 (timeout)"), HasSubstr("soon")));
+    EXPECT_THAT(problem(test + "timout = 3\n"),
+                AllOf(HasSubstr("tests.toml:4"), HasSubstr("did you mean timeout?")));
+    EXPECT_THAT(problem(test + "frobnicate = 3\n"),
+                AllOf(HasSubstr("frobnicate"), HasSubstr("arguments, cpu, ")));
+    EXPECT_THAT(problem(test + "timeout = \"soon\"\n"),
+                AllOf(HasSubstr("tests.toml:4 (timeout)"), HasSubstr("soon")));
     EXPECT_THAT(problem(test + "timeout = [1]\n"), HasSubstr("timeout must be a string or a number"));
     EXPECT_THAT(problem(test + "cpu = \"zen\"\n"), AllOf(HasSubstr("cpu.model"), HasSubstr("zen")));
     EXPECT_THAT(problem(test + "expect = 256\n"), AllOf(HasSubstr("tests.toml:4"), HasSubstr("0 to 255")));
     EXPECT_THAT(problem(test + "expect = -1\n"), HasSubstr("0 to 255"));
-    EXPECT_THAT(problem(test + "expect = \"fine\"\n"), AllOf(HasSubstr("triple_fault"), HasSubstr("powered_off")));
+    EXPECT_THAT(problem(test + "expect = \"fine\"\n"),
+                AllOf(HasSubstr("triple_fault"), HasSubstr("powered_off")));
     EXPECT_THAT(problem(test + "skip = 256\n"), HasSubstr("skip must be"));
     EXPECT_THAT(problem(test + "skip = \"x\"\n"), HasSubstr("skip must be"));
     EXPECT_THAT(problem(test + "groups = \"vmx\"\n"), HasSubstr("groups must be a list"));
@@ -163,7 +170,9 @@ TEST(TestSelection, GlobsAndGroups) {
     EXPECT_TRUE(TestSelection().wants(plain));
     EXPECT_FALSE(TestSelection().wants(slow)) << "unless it is asked for";
     const auto by_name = [](std::vector<std::string> globs) { return TestSelection{std::move(globs), {}}; };
-    const auto by_group = [](std::vector<std::string> groups) { return TestSelection{{}, std::move(groups)}; };
+    const auto by_group = [](std::vector<std::string> groups) {
+        return TestSelection{{}, std::move(groups)};
+    };
     EXPECT_TRUE(by_name({"vmx*"}).wants(plain));
     EXPECT_TRUE(by_name({"vmx*"}).wants(slow));
     EXPECT_TRUE(by_name({"apic", "vmx_[ae]ll"}).wants(slow));

@@ -66,7 +66,8 @@ TEST(Judge, ByStatusAndByEnd) {
     }
     EXPECT_THAT(judge(test_case(), ended("debug_exit", 3)).reason,
                 AllOf(HasSubstr("status 3 instead of 1"), HasSubstr("so it ended")));
-    EXPECT_THAT(judge(test_case({1, "reset"}), ended("debug_exit", 3)).reason, HasSubstr("debug_exit instead of reset"));
+    EXPECT_THAT(judge(test_case({1, "reset"}), ended("debug_exit", 3)).reason,
+                HasSubstr("debug_exit instead of reset"));
     EXPECT_EQ(judge(test_case(), ended("debug_exit", 155)).reason, "last words");
 }
 
@@ -118,26 +119,30 @@ std::vector<TestResult> some_results() {
 
 TEST(TestResults, TableHasALineForEachAndCounts) {
     const std::string table = results_table(some_results(), false);
-    EXPECT_THAT(table, AllOf(HasSubstr("test-0  passed              1000      0.25  line\n"),
-                             HasSubstr("test-1  failed              1001      0.25  why 1 | line\n"),
-                             HasSubstr("test-2  skipped             1002      0.25  line\n"),
-                             HasSubstr("1 passed, 1 failed, 1 skipped, 1 timeout, 1 crashed, 1 refused; 1.5 s"),
-                             Not(HasSubstr("\x1b"))));
+    EXPECT_THAT(table,
+                AllOf(HasSubstr("test-0  passed              1000      0.25  line\n"),
+                      HasSubstr("test-1  failed              1001      0.25  why 1 | line\n"),
+                      HasSubstr("test-2  skipped             1002      0.25  line\n"),
+                      HasSubstr("1 passed, 1 failed, 1 skipped, 1 timeout, 1 crashed, 1 refused; 1.5 s"),
+                      Not(HasSubstr("\x1b"))));
     EXPECT_THAT(results_table(some_results(), true), HasSubstr("\x1b[31mfailed"));
     EXPECT_THAT(results_table({}, false), HasSubstr("0 passed"));
 }
 
 TEST(TestResults, JunitCountsAndEscapes) {
     const std::string xml = results_junit("x86 & more", some_results());
-    EXPECT_THAT(xml,
-                AllOf(HasSubstr("<testsuites tests=\"6\" failures=\"2\" errors=\"2\" skipped=\"1\" time=\"1.500\">"),
-                      HasSubstr("<testsuite name=\"x86 &amp; more\" tests=\"6\""),
-                      HasSubstr("<testcase classname=\"x86 &amp; more\" name=\"test-0\" time=\"0.250\">\n<system-out>"),
-                      HasSubstr("<failure message=\"why 1\" type=\"failed\"/>"), HasSubstr("<skipped message=\"why 2\"/>"),
-                      HasSubstr("<failure message=\"why 3\" type=\"timeout\"/>"),
-                      HasSubstr("<error message=\"why 4\" type=\"crashed\"/>"),
-                      HasSubstr("<error message=\"why 5\" type=\"refused\"/>"),
-                      HasSubstr("text &lt;&amp;&quot;&gt; ?&#xE9;\n")));
+    EXPECT_THAT(
+        xml,
+        AllOf(
+            HasSubstr("<testsuites tests=\"6\" failures=\"2\" errors=\"2\" skipped=\"1\" time=\"1.500\">"),
+            HasSubstr("<testsuite name=\"x86 &amp; more\" tests=\"6\""),
+            HasSubstr("<testcase classname=\"x86 &amp; more\" name=\"test-0\" time=\"0.250\">\n<system-out>"),
+            HasSubstr("<failure message=\"why 1\" type=\"failed\"/>"),
+            HasSubstr("<skipped message=\"why 2\"/>"),
+            HasSubstr("<failure message=\"why 3\" type=\"timeout\"/>"),
+            HasSubstr("<error message=\"why 4\" type=\"crashed\"/>"),
+            HasSubstr("<error message=\"why 5\" type=\"refused\"/>"),
+            HasSubstr("text &lt;&amp;&quot;&gt; ?&#xE9;\n")));
 }
 
 /// A stand-in for the program: a shell script that does what the test's command line says.
@@ -191,7 +196,8 @@ esac
 };
 
 TEST_F(RunTests, EachInAProcessOfItsOwn) {
-    const auto r = run({test("a", "do-pass"), test("b", "do-crash"), test("c", "do-refuse"), test("d", "do-pass")});
+    const auto r =
+        run({test("a", "do-pass"), test("b", "do-crash"), test("c", "do-refuse"), test("d", "do-pass")});
     ASSERT_EQ(r.size(), 4u);
     EXPECT_EQ(r[0].verdict, Verdict::passed);
     EXPECT_EQ(r[0].ticks, 5u);

@@ -53,13 +53,15 @@ int fail(const Error& error) {
 struct Common {
     std::vector<std::string> sets;
     std::string json;
-    bool quiet = false;
+    bool quiet = false, explain_entries = false;
 
     void add_to(CLI::App& command) {
         command.add_option("--set", sets, "Set a key of the configuration, KEY=VALUE; may be repeated")
             ->type_name("KEY=VALUE");
         command.add_option("--json", json, "Write the report of the run to FILE, \"-\" for standard output")
             ->type_name("FILE");
+        command.add_flag("--explain-entries", explain_entries,
+                         "Tell why each VM entry that fails does, and who wrote the fields");
         command.add_flag("--quiet,-q", quiet, "Nothing on standard error: no progress, no summary");
     }
 };
@@ -79,6 +81,9 @@ Status write_text(const std::string& path, const std::string& text) {
 int run_machine(Options& options, const Common& common) {
     for (const std::string& assignment : common.sets)
         if (Status s = options.set(assignment); !s)
+            return fail(s.error());
+    if (common.explain_entries)
+        if (Status s = options.set("run.explain_entries", "true", "--explain-entries"); !s)
             return fail(s.error());
     if (!common.json.empty())  // before the work, not after it
         if (Status s = write_text(common.json == "-" ? "/dev/null" : common.json, ""); !s)

@@ -199,6 +199,11 @@ void Terminal::progress(const RunProgress& progress) {
     progress_shown_ = true;
 }
 
+void Terminal::note(std::string_view text) {
+    flush();
+    write_all(STDERR_FILENO, text);
+}
+
 void Terminal::erase_progress() {
     if (!progress_shown_)
         return;

@@ -22,6 +22,7 @@ public:
     void poll_input(std::vector<u8>& typed) override;
     bool quit_requested() override;
     void progress(const RunProgress& progress) override;
+    void note(std::string_view text) override;
     bool wait_for_input() override;
 
     /// Writes out what is buffered and removes the progress line.

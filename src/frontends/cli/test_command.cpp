@@ -24,8 +24,8 @@ constexpr const char* examples = R"(Examples:
   droste test x86 --filter 'vmx*' --filter apic --jobs 4 --junit results.xml
   droste test x86 --group vmx --set cpu.model=max --explain-entries
 
-FOLDER holds a list tests.toml (docs/testing-kernels.md); it may also be the list itself. The output of each test is
-left in the folder of --logs as NAME.log, and its report as NAME.json.
+FOLDER holds a list tests.toml (docs/testing-kernels.md); it may also be the list itself. The output of each
+test is left in the folder of --logs as NAME.log, and its report as NAME.json.
 
 Exit status: 0 nothing failed; 1 a test failed; 2 bad usage, or a bad list; 130 ended by the user.)";
 
@@ -98,9 +98,11 @@ void TestCommand::add_to(CLI::App& app) {
     c.add_option("--jobs,-j", jobs_, "How many tests at a time; as many as the host has processors")
         ->type_name("N")
         ->check(CLI::Range(1u, 1024u));
-    c.add_option("--filter,-f", names_, "Only tests whose name matches this glob; may be repeated")->type_name("GLOB");
+    c.add_option("--filter,-f", names_, "Only tests whose name matches this glob; may be repeated")
+        ->type_name("GLOB");
     c.add_option("--group,-g", groups_, "Only tests of this group; may be repeated")->type_name("NAME");
-    c.add_option("--logs", logs_, "Where logs and reports go; default: logs beside the list")->type_name("FOLDER");
+    c.add_option("--logs", logs_, "Where logs and reports go; default: logs beside the list")
+        ->type_name("FOLDER");
     c.add_option("--set", sets_, "Set a key of the configuration for all tests; may be repeated")
         ->type_name("KEY=VALUE");
     c.add_flag("--list", list_, "Show the tests that would run");
@@ -118,8 +120,9 @@ int TestCommand::go() const {
         if (selection.wants(t))
             tests.push_back(&t);
     if (tests.empty())
-        return fail(fmt::format("{}: none of its {} tests is chosen by --filter and --group; --list shows them", path_,
-                                list->tests.size()));
+        return fail(
+            fmt::format("{}: none of its {} tests is chosen by --filter and --group; --list shows them",
+                        path_, list->tests.size()));
     if (list_) {
         for (const TestCase* t : tests)
             fmt::print("{}\n", t->name);
@@ -131,7 +134,8 @@ int TestCommand::go() const {
     if (problem || access(logs.c_str(), W_OK) != 0)
         return fail(fmt::format("--logs: the folder {} cannot be written; name another", logs));
     if (!junit_.empty() && !std::ofstream(junit_))
-        return fail(fmt::format("--junit: {} cannot be written; name a file in a folder that exists", junit_));
+        return fail(
+            fmt::format("--junit: {} cannot be written; name a file in a folder that exists", junit_));
     const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
     RunnerConfig config{.program = this_program(),
                         .log_folder = logs,

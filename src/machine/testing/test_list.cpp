@@ -22,9 +22,9 @@ struct ShortKey {
     std::string_view name, key;
 };
 constexpr ShortKey short_keys[] = {
-    {"file", "boot.kernel"},        {"arguments", "boot.append"},   {"initrd", "boot.initrd"},
-    {"memory", "memory.size"},      {"cpus", "machine.cpus"},       {"cpu", "cpu.model"},
-    {"features", "cpu.features"},   {"vmx", "vmx.capabilities"},    {"timeout", "run.timeout"},
+    {"file", "boot.kernel"},        {"arguments", "boot.append"}, {"initrd", "boot.initrd"},
+    {"memory", "memory.size"},      {"cpus", "machine.cpus"},     {"cpu", "cpu.model"},
+    {"features", "cpu.features"},   {"vmx", "vmx.capabilities"},  {"timeout", "run.timeout"},
     {"max_ticks", "run.max_ticks"},
 };
 constexpr std::string_view other_keys[] = {"name", "expect", "skip", "groups", "set"};
@@ -51,7 +51,8 @@ std::string_view nearest_key(std::string_view name) {
     const auto best = std::min_element(names.begin(), names.end(), [&](auto a, auto b) {
         return edit_distance(a, name) < edit_distance(b, name);
     });
-    return edit_distance(*best, name) <= std::max<std::size_t>(1, name.size() / 3) ? *best : std::string_view();
+    return edit_distance(*best, name) <= std::max<std::size_t>(1, name.size() / 3) ? *best
+                                                                                   : std::string_view();
 }
 
 /// A name is also that of the log file.
@@ -77,12 +78,14 @@ public:
             else if (key.str() == "test" && node.is_array())
                 tests = node.as_array();
             else
-                return Error{fmt::format("{}: there is no section \"{}\" in a list of tests; write [[test]] for each "
-                                         "test, and [defaults] for what holds for all",
-                                         place(node), std::string_view(key.str()))};
+                return Error{
+                    fmt::format("{}: there is no section \"{}\" in a list of tests; write [[test]] for each "
+                                "test, and [defaults] for what holds for all",
+                                place(node), std::string_view(key.str()))};
         }
         if (tests == nullptr || tests->empty())
-            return Error{fmt::format("{}: there is no test in this list; write a section [[test]] for each", name_)};
+            return Error{
+                fmt::format("{}: there is no test in this list; write a section [[test]] for each", name_)};
         for (const toml::node& node : *tests) {
             if (!node.is_table())
                 return Error{fmt::format("{}: a test must be a section [[test]]", place(node))};
@@ -91,8 +94,8 @@ public:
                 return test.error();
             for (const TestCase& other : list.tests)
                 if (other.name == test->name)
-                    return Error{fmt::format("{}: {} is the name of the test at {} too; choose another", test->place,
-                                             test->name, other.place)};
+                    return Error{fmt::format("{}: {} is the name of the test at {} too; choose another",
+                                             test->place, test->name, other.place)};
             list.tests.push_back(std::move(*test));
         }
         return list;
@@ -124,8 +127,9 @@ private:
             const std::string& file = test.options.text(key);
             std::error_code ignored;
             if (!file.empty() && !std::filesystem::is_regular_file(file, ignored))
-                return Error{fmt::format("{}: {}: there is no file {}; build the kernels, or correct the list",
-                                         test.options.origin(key), test.name, file)};
+                return Error{
+                    fmt::format("{}: {}: there is no file {}; build the kernels, or correct the list",
+                                test.options.origin(key), test.name, file)};
         }
         for (const std::string& assignment : sets_)
             if (Status s = test.options.set(assignment); !s)
@@ -181,7 +185,8 @@ private:
                 const std::size_t eq = a.find('=');
                 if (eq == std::string::npos || eq == 0)
                     return Error{fmt::format("{}: set: \"{}\" is no KEY=VALUE", place(node), a)};
-                if (Status s = test.options.set(a.substr(0, eq), a.substr(eq + 1), place(node) + " (set)", folder_);
+                if (Status s =
+                        test.options.set(a.substr(0, eq), a.substr(eq + 1), place(node) + " (set)", folder_);
                     !s)
                     return s;
             }
@@ -259,11 +264,13 @@ Result<TestList> load_test_list(const std::string& path, const std::vector<std::
     namespace fs = std::filesystem;
     std::error_code ignored;
     if (!fs::exists(path, ignored))
-        return Error{fmt::format("{}: there is no such folder or list; name a folder with a tests.toml", path)};
+        return Error{
+            fmt::format("{}: there is no such folder or list; name a folder with a tests.toml", path)};
     const fs::path file = fs::is_directory(path, ignored) ? fs::path(path) / "tests.toml" : fs::path(path);
     std::ifstream in(file, std::ios::binary);
     if (!in)
-        return Error{fmt::format("{}: cannot be opened; a folder of tests has a list tests.toml", file.string())};
+        return Error{
+            fmt::format("{}: cannot be opened; a folder of tests has a list tests.toml", file.string())};
     std::ostringstream text;
     text << in.rdbuf();
     toml::table table;

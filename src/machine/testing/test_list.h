@@ -9,7 +9,8 @@
 
 namespace droste {
 
-/// How a run should end: by an exit status, or by an end such as "triple_fault" (its name in the JSON report).
+/// How a run should end: by an exit status, or by an end such as "triple_fault" (its name in the JSON
+/// report).
 struct TestExpectation {
     int status = 1;   ///< a test kernel that writes 0 to the debug-exit port
     std::string end;  ///< when not empty, this counts instead of the status
@@ -37,8 +38,8 @@ struct TestSelection {
     bool wants(const TestCase& test) const;
 };
 
-/// Reads `path`, a list file or a folder with a tests.toml. Every kernel must exist. `sets` are "KEY=VALUE" for all
-/// tests, over what the list says.
+/// Reads `path`, a list file or a folder with a tests.toml. Every kernel must exist. `sets` are "KEY=VALUE"
+/// for all tests, over what the list says.
 Result<TestList> load_test_list(const std::string& path, const std::vector<std::string>& sets = {});
 
 }  // namespace droste

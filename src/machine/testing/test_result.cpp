@@ -28,7 +28,8 @@ constexpr std::array<VerdictRow, 6> verdicts = {{
 }};
 
 const VerdictRow& row_of(Verdict v) {
-    return *std::find_if(verdicts.begin(), verdicts.end(), [&](const VerdictRow& r) { return r.verdict == v; });
+    return *std::find_if(verdicts.begin(), verdicts.end(),
+                         [&](const VerdictRow& r) { return r.verdict == v; });
 }
 
 std::size_t count(std::span<const TestResult> results, std::string_view element) {
@@ -93,8 +94,8 @@ std::string results_table(std::span<const TestResult> results, bool colour) {
     std::size_t width = 4;
     for (const TestResult& r : results)
         width = std::max(width, r.name.size());
-    std::string out = fmt::format("{:<{}}  {:<7}  {:>15}  {:>8}  {}\n", "test", width, "result", "ticks", "seconds",
-                                  "last line, or why not");
+    std::string out = fmt::format("{:<{}}  {:<7}  {:>15}  {:>8}  {}\n", "test", width, "result", "ticks",
+                                  "seconds", "last line, or why not");
     double seconds = 0;
     for (const TestResult& r : results) {
         const VerdictRow& row = row_of(r.verdict);
@@ -104,8 +105,8 @@ std::string results_table(std::span<const TestResult> results, bool colour) {
             note += " | " + r.last_line;
         if (note.size() > most)
             note = note.substr(0, most - 3) + "...";
-        out += fmt::format("{:<{}}  {}{:<7}{}  {:>15}  {:>8.2f}  {}\n", r.name, width, colour ? row.colour : "",
-                           row.name, colour ? plain : "", r.ticks, r.seconds, note);
+        out += fmt::format("{:<{}}  {}{:<7}{}  {:>15}  {:>8.2f}  {}\n", r.name, width,
+                           colour ? row.colour : "", row.name, colour ? plain : "", r.ticks, r.seconds, note);
         seconds += r.seconds;
     }
     std::string counts;
@@ -123,9 +124,9 @@ std::string results_junit(std::string_view suite, std::span<const TestResult> re
     for (const TestResult& r : results)
         seconds += r.seconds;
     std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-    const std::string counts =
-        fmt::format("tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3f}\"", results.size(),
-                    count(results, "failure"), count(results, "error"), count(results, "skipped"), seconds);
+    const std::string counts = fmt::format(
+        "tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3f}\"", results.size(),
+        count(results, "failure"), count(results, "error"), count(results, "skipped"), seconds);
     out += fmt::format("<testsuites {}>\n<testsuite name=\"{}\" {}>\n", counts, escaped(suite), counts);
     for (const TestResult& r : results) {
         const VerdictRow& row = row_of(r.verdict);
@@ -134,7 +135,8 @@ std::string results_junit(std::string_view suite, std::span<const TestResult> re
         if (row.element == "skipped")
             out += fmt::format("<skipped message=\"{}\"/>\n", escaped(r.reason));
         else if (!row.element.empty())
-            out += fmt::format("<{0} message=\"{1}\" type=\"{2}\"/>\n", row.element, escaped(r.reason), row.name);
+            out += fmt::format("<{0} message=\"{1}\" type=\"{2}\"/>\n", row.element, escaped(r.reason),
+                               row.name);
         out += fmt::format("<system-out>{}</system-out>\n</testcase>\n", escaped(r.output));
     }
     return out + "</testsuite>\n</testsuites>\n";

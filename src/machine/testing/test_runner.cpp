@@ -63,8 +63,8 @@ private:
 };
 
 std::vector<std::string> command_of(const TestCase& test, const RunnerConfig& config, const Files& files) {
-    std::vector<std::string> words = {config.program, "boot", "--kernel", test.options.text("boot.kernel"), "--json",
-                                      files.report()};
+    std::vector<std::string> words = {
+        config.program, "boot", "--kernel", test.options.text("boot.kernel"), "--json", files.report()};
     for (const OptionRow* row : test.options.rows()) {
         if (row->key == "boot.kernel" || test.options.is_default(row->key))
             continue;
@@ -153,9 +153,8 @@ TestResult judge(const TestCase& test, const ChildEnd& end) {
         const std::string said = last_line_of(end.errors);
         if (end.status == 2)
             return verdict(Verdict::refused, said.empty() ? "the emulator refused to start" : said);
-        return verdict(Verdict::crashed,
-                       fmt::format("the emulator ended with status {} and no report{}{}", end.status,
-                                   said.empty() ? "" : ": ", said));
+        return verdict(Verdict::crashed, fmt::format("the emulator ended with status {} and no report{}{}",
+                                                     end.status, said.empty() ? "" : ": ", said));
     }
     const TestExpectation& expect = test.expect;
     if (expect.end.empty() ? end.status == expect.status : kind == expect.end)
@@ -164,9 +163,10 @@ TestResult judge(const TestCase& test, const ChildEnd& end) {
         return verdict(Verdict::timeout, why);
     if (kind == "debug_exit" && end.status == test.skip_status)
         return verdict(Verdict::skipped, r.last_line.empty() ? why : r.last_line);
-    return verdict(Verdict::failed, expect.end.empty() ? fmt::format("exit status {} instead of {}: {}", end.status,
-                                                                     expect.status, why)
-                                                       : fmt::format("{} instead of {}: {}", kind, expect.end, why));
+    return verdict(Verdict::failed,
+                   expect.end.empty()
+                       ? fmt::format("exit status {} instead of {}: {}", end.status, expect.status, why)
+                       : fmt::format("{} instead of {}: {}", kind, expect.end, why));
 }
 
 std::vector<TestResult> run_tests(std::span<const TestCase* const> tests, const RunnerConfig& config,
