@@ -20,7 +20,7 @@ constexpr Feature nehalem_features[] = {
     Feature::fpu, Feature::vme, Feature::de, Feature::pse, Feature::tsc, Feature::msr, Feature::pae,
     Feature::mce, Feature::cx8, Feature::apic, Feature::sep, Feature::mtrr, Feature::pge, Feature::mca,
     Feature::cmov, Feature::pat, Feature::pse36, Feature::clfsh, Feature::mmx, Feature::fxsr, Feature::sse,
-    Feature::sse2, Feature::ss, Feature::sse3, Feature::vmx, Feature::ssse3, Feature::cmpxchg16b,
+    Feature::sse2, Feature::ss, Feature::sse3, Feature::monitor, Feature::vmx, Feature::ssse3, Feature::cmpxchg16b,
     Feature::sse4_1, Feature::sse4_2, Feature::popcnt, Feature::md_clear, Feature::ibrs_ibpb, Feature::stibp,
     Feature::l1d_flush, Feature::arch_capabilities, Feature::ssbd, Feature::lahf_lm, Feature::syscall,
     Feature::nx, Feature::rdtscp, Feature::lm, Feature::invariant_tsc};
@@ -35,7 +35,6 @@ constexpr Feature skylake_adds[] = {
     Feature::pku, Feature::xsavec, Feature::xgetbv_ecx1, Feature::xsaves, Feature::prefetchw};
 constexpr Feature icelake_adds[] = {Feature::umip, Feature::rdpid, Feature::sha, Feature::fsrm};
 constexpr Feature sapphire_rapids_adds[] = {Feature::serialize};
-/// Without MONITOR: a waiting processor is woken by interrupts alone, not by stores of the others.
 constexpr std::array<Feature, 0> max_adds = {};
 
 struct ModelRow {

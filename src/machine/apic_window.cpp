@@ -8,7 +8,8 @@ namespace droste {
 
 ApicPages::~ApicPages() {
     for (auto& [address, use] : uses_)
-        if (use.attached) ASSERT(!mmio_.detach(MachinePhys(address)));
+        if (use.attached)
+            ASSERT(!mmio_.detach(MachinePhys(address)));
 }
 
 ApicWindow& ApicPages::add() {
@@ -17,7 +18,8 @@ ApicWindow& ApicPages::add() {
 
 void ApicPages::take(MachinePhys address) {
     Use& use = uses_[address.value];
-    if (use.windows++ != 0) return;
+    if (use.windows++ != 0)
+        return;
     use.page = std::make_unique<Page>(*this, address);
     // Over RAM or over another device the page is not reachable; a guest that moves it there loses it.
     use.attached = !mmio_.attach({address, page_size}, *use.page);
@@ -25,8 +27,10 @@ void ApicPages::take(MachinePhys address) {
 
 void ApicPages::leave(MachinePhys address) {
     const auto use = uses_.find(address.value);
-    if (--use->second.windows != 0) return;
-    if (use->second.attached) ASSERT(!mmio_.detach(address));
+    if (--use->second.windows != 0)
+        return;
+    if (use->second.attached)
+        ASSERT(!mmio_.detach(address));
     uses_.erase(use);
 }
 
@@ -41,14 +45,18 @@ u64 ApicPages::Page::read(u64 offset, Width width) {
 }
 
 void ApicPages::Page::write(u64 offset, Width width, u64 value) {
-    if (LocalApic* const mine = apic()) mine->write(offset, width, value);
+    if (LocalApic* const mine = apic())
+        mine->write(offset, width, value);
 }
 
 void ApicWindow::place() {
     const std::optional<MachinePhys> wanted = apic_->mmio_page();
-    if (wanted == placed_) return;
-    if (placed_) pages_.leave(*placed_);
-    if (wanted) pages_.take(*wanted);
+    if (wanted == placed_)
+        return;
+    if (placed_)
+        pages_.leave(*placed_);
+    if (wanted)
+        pages_.take(*wanted);
     placed_ = wanted;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ApicWindow: between a processor and its local APIC. ApicPages: the register pages in the memory map, each of
-// which shows every processor its own registers.
+// ApicWindow: between a processor and its local APIC. ApicPages: the register pages in the memory map, each
+// of which shows every processor its own registers.
 #pragma once
 #include <deque>
 #include <map>
@@ -86,21 +86,25 @@ public:
     void set_cr8(u8 value) override { apic_->set_cr8(value); }
     std::optional<u64> read_msr(u32 index) override { return apic_->read_msr(index); }
     bool write_msr(u32 index, u64 value) override {
-        if (index == ia32_tsc_deadline) tsc_changed();
+        if (index == ia32_tsc_deadline)
+            tsc_changed();
         const bool ok = apic_->write_msr(index, value);
-        if (ok && index == ia32_apic_base) place();
+        if (ok && index == ia32_apic_base)
+            place();
         return ok;
     }
     void raise(u8 vector) override { apic_->raise(vector); }
     void tsc_changed() override {
-        if (apic_ != nullptr) apic_->set_tsc_offset(*tsc_offset_);
+        if (apic_ != nullptr)
+            apic_->set_tsc_offset(*tsc_offset_);
     }
     u32 id() const override { return apic_ == nullptr ? 0 : apic_->id(); }
     std::optional<MachinePhys> mmio_page() const override {
         return apic_ == nullptr ? std::nullopt : apic_->mmio_page();
     }
     void init_reset() override {
-        if (apic_ != nullptr) apic_->init_reset();
+        if (apic_ != nullptr)
+            apic_->init_reset();
     }
 
 private:

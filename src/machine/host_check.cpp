@@ -10,7 +10,8 @@ namespace droste {
 
 Status check_host() {
     if (Status s = ThunkCache::host_allows(); !s)
-        return Error{fmt::format("SIMD and x87 instructions run through generated code, and {}", s.error().text)};
+        return Error{
+            fmt::format("SIMD and x87 instructions run through generated code, and {}", s.error().text)};
     return {};
 }
 

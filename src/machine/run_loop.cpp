@@ -77,12 +77,12 @@ void Machine::Parts::shut_down() {
                fmt::format("triple fault: {} shut down at RIP {:#x}, tick {}", which, p.cpu.rip, ticks()));
 }
 
-/// No processor can take an interrupt.
+/// No processor can take an interrupt. One in MWAIT may be woken by a masked one, or by a device's store.
 bool Machine::Parts::deaf() const {
     return std::all_of(processors.begin(), processors.end(), [](const auto& p) {
         const Cpu& cpu = p->cpu;
         return cpu.activity == Activity::wait_for_sipi ||
-               (!cpu.non_root && (cpu.rflags & rflags_bits::if_) == 0);
+               (cpu.activity != Activity::mwait && !cpu.non_root && (cpu.rflags & rflags_bits::if_) == 0);
     });
 }
 

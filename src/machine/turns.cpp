@@ -10,7 +10,8 @@ namespace droste {
 Time Turns::earliest() const {
     Time t = never;
     for (const Slot& s : slots_)
-        if (!s.asleep()) t = std::min(t, s.cpu->now());
+        if (!s.asleep())
+            t = std::min(t, s.cpu->now());
     return t;
 }
 
@@ -39,7 +40,8 @@ bool Turns::turn(Slot& slot) {
     Cpu& cpu = *slot.cpu;
     in_turn_ = static_cast<unsigned>(&slot - slots_.data());
     running_ = &cpu;
-    if (slot.halted) cpu.skip_to(present_);  // what woke it may not have told it the time
+    if (slot.halted)
+        cpu.skip_to(present_);  // what woke it may not have told it the time
     cpu.next_event_changed(std::min(limit_, events_.next()));
     const Stop stop = cpu.run();
     running_ = nullptr;
@@ -51,10 +53,13 @@ bool Turns::turn(Slot& slot) {
 Turns::Round Turns::round() {
     // One processor needs no quantum: only events end its turn.
     limit_ = never;
-    if (const Time start = earliest(); slots_.size() > 1 && start != never) limit_ = start + quantum_;
+    if (const Time start = earliest(); slots_.size() > 1 && start != never)
+        limit_ = start + quantum_;
     for (Slot& s : slots_) {
-        if (s.halted && !s.cpu->attention) continue;
-        if (!turn(s)) return Round::shutdown;
+        if (s.halted && !s.cpu->attention)
+            continue;
+        if (!turn(s))
+            return Round::shutdown;
         if (stopping_) {
             stopping_ = false;
             return Round::stopped;
@@ -62,16 +67,19 @@ Turns::Round Turns::round() {
     }
     const Time end = std::min(limit_, events_.next());
     for (Slot& s : slots_)
-        if (std::exchange(s.cpu->turn_given_up, false)) s.cpu->skip_to(end);
+        if (std::exchange(s.cpu->turn_given_up, false))
+            s.cpu->skip_to(end);
     const Time reached = earliest();
-    if (reached == never) return Round::asleep;
+    if (reached == never)
+        return Round::asleep;
     present_ = reached;
     events_.run(present_);
     return Round::over;
 }
 
 void Turns::sleep() {
-    if (slots_.size() == 1) slots_.front().cpu->skip_to(events_.next());
+    if (slots_.size() == 1)
+        slots_.front().cpu->skip_to(events_.next());
     present_ = never;
     for (const Slot& s : slots_)
         present_ = std::min(present_, s.cpu->now());
@@ -80,7 +88,8 @@ void Turns::sleep() {
 }
 
 void Turns::stop() {
-    if (running_ == nullptr) return;
+    if (running_ == nullptr)
+        return;
     stopping_ = true;
     running_->request_stop();
 }

@@ -10,11 +10,11 @@
 
 namespace droste {
 
-/// A round covers the guest time from the earliest processor's that is awake to the next event, at most a quantum.
-/// Each processor runs to the end of the round by its own clock. One that executed PAUSE lets the rest of it pass,
-/// a sleeping one all time until something wakes it. An event that is scheduled for a time within the round ends it
-/// there for the processors that run and that come after. Then the events are fired that are due for the earliest
-/// processor.
+/// A round covers the guest time from the earliest processor's that is awake to the next event, at most a
+/// quantum. Each processor runs to the end of the round by its own clock. One that executed PAUSE lets the
+/// rest of it pass, a sleeping one all time until something wakes it. An event that is scheduled for a time
+/// within the round ends it there for the processors that run and that come after. Then the events are fired
+/// that are due for the earliest processor.
 ///
 /// The time of now() is that of the processor in its turn; between turns it is that of the events.
 class Turns final : public TimeSource, public EventWatcher, public RunningProcessor {
@@ -41,13 +41,15 @@ public:
     void stop();
 
     Time now() const override {
-        if (running_ != nullptr) return running_->now();
+        if (running_ != nullptr)
+            return running_->now();
         return slots_.size() == 1 ? slots_.front().cpu->now() : present_;
     }
     /// The latest processor's time.
     Time latest() const;
     void next_event_changed(Time when) override {
-        if (running_ != nullptr) running_->next_event_changed(std::min(limit_, when));
+        if (running_ != nullptr)
+            running_->next_event_changed(std::min(limit_, when));
     }
     /// The processor that runs, or ran last.
     unsigned running_processor() const override { return in_turn_; }
@@ -58,8 +60,8 @@ public:
 private:
     struct Slot {
         Cpu* cpu = nullptr;
-        bool halted = false;           // run() said so in its last turn
-        bool attention_left = false;   // and there was something that it could not act on
+        bool halted = false;          // run() said so in its last turn
+        bool attention_left = false;  // and there was something that it could not act on
         bool asleep() const { return halted && (!cpu->attention || attention_left); }
     };
     /// Over the processors that are awake; `never` when there is none.

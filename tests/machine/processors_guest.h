@@ -5,13 +5,13 @@
 
 namespace droste {
 
-/// 32-bit code with absolute addresses. Low memory is free for data: 0x5000 IDT, 0x6000 stacks, 0x7000 variables,
-/// 0x8000 start-up code.
+/// 32-bit code with absolute addresses. Low memory is free for data: 0x5000 IDT, 0x6000 stacks, 0x7000
+/// variables, 0x8000 start-up code.
 class ProcessorCode : public TinyGuest {
 public:
-    static constexpr u32 apic = 0xFEE0'0000, icr_low = apic + 0x300, icr_high = apic + 0x310, eoi = apic + 0xB0,
-                         svr = apic + 0xF0, lvt_timer = apic + 0x320, initial_count = apic + 0x380,
-                         divide = apic + 0x3E0, apic_id = apic + 0x20;
+    static constexpr u32 apic = 0xFEE0'0000, icr_low = apic + 0x300, icr_high = apic + 0x310,
+                         eoi = apic + 0xB0, svr = apic + 0xF0, lvt_timer = apic + 0x320,
+                         initial_count = apic + 0x380, divide = apic + 0x3E0, apic_id = apic + 0x20;
     static constexpr u32 idt = 0x5000, stack = 0x6000, saved_gdtr = 0x7000, saved_idtr = 0x7010;
     static constexpr u8 startup_page = 8;
 
@@ -42,8 +42,10 @@ public:
             .put(idt + 8u * vector + 4, (handler & 0xFFFF'0000) | 0x8E00);
     }
     ProcessorCode& load_idt() {
-        return put(saved_idtr, (idt & 0xFFFF) << 16 | 0x7FF).put(saved_idtr + 4, idt >> 16)
-            .add({0x0F, 0x01, 0x1D}).word(saved_idtr);
+        return put(saved_idtr, (idt & 0xFFFF) << 16 | 0x7FF)
+            .put(saved_idtr + 4, idt >> 16)
+            .add({0x0F, 0x01, 0x1D})
+            .word(saved_idtr);
     }
     /// An interrupt message to the processor `to`, or with a shorthand in `low`.
     ProcessorCode& send(u32 low, u8 to = 0) { return put(icr_high, u32{to} << 24).put(icr_low, low); }
@@ -80,7 +82,8 @@ public:
         const u32 others_at = TinyGuest::entry + 5 + static_cast<u32>(middle.size());
         ProcessorCode theirs;
         theirs.add({0xB8, 0x18, 0, 0, 0, 0x8E, 0xD8, 0x8E, 0xC0, 0x8E, 0xD0});  // data segments
-        theirs.load_id().add({0xC1, 0xE0, 6, 0xBC}).word(ProcessorCode::stack).add({0x29, 0xC4});  // ESP = stack - 64 * ID
+        // ESP = stack - 64 * ID
+        theirs.load_id().add({0xC1, 0xE0, 6, 0xBC}).word(ProcessorCode::stack).add({0x29, 0xC4});
         theirs.put(ProcessorCode::svr, 0x1FF).code(others.code());
         middle.insert(middle.end(), theirs.code().begin(), theirs.code().end());
         all_.bytes({0xE9}).imm32(static_cast<u32>(middle.size())).code(middle);
@@ -97,7 +100,7 @@ public:
     /// Real-mode code at the start-up page that goes on at `target` in protected mode.
     static void lay_startup(ProcessorCode& to, u32 target) {
         ProcessorCode real;
-        real.add({0x66, 0x0F, 0x01, 0x16, 0x00, 0x70});           // lgdt [saved_gdtr]
+        real.add({0x66, 0x0F, 0x01, 0x16, 0x00, 0x70});              // lgdt [saved_gdtr]
         real.add({0x0F, 0x20, 0xC0, 0x0C, 0x01, 0x0F, 0x22, 0xC0});  // CR0.PE
         real.add({0x66, 0xEA}).word(target).add({0x10, 0x00, 0x90, 0x90});
         const std::vector<u8>& c = real.code();

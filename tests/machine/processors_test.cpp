@@ -52,7 +52,8 @@ struct Ran {
         if (const Status loaded = machine->load(request); !loaded)
             throw std::runtime_error(loaded.error().text);
         if (pieces_of != 0)
-            for (u64 tick = pieces_of; machine->run_until(tick); tick += pieces_of) {}
+            for (u64 tick = pieces_of; machine->run_until(tick); tick += pieces_of) {
+            }
         machine->run();
         summary = machine->summary();
     }
@@ -64,25 +65,21 @@ void expect_power_off(const Ran& r) {
     EXPECT_EQ(r.summary.end.kind, EndKind::powered_off) << r.summary.end.reason;
 }
 
-ProcessorCode powering_off(ProcessorCode code) {
-    code.power_off();
-    return code;
-}
-
 /// Each counts itself and enters its APIC ID in a set and CPUID's in a table.
 ProcessorCode reporting() {
     Code c;
-    c.load_id().add({0xF0, 0x0F, 0xAB, 0x05}).word(set);       // lock bts [set], eax
-    c.add({0x89, 0xC6, 0xB8, 0x0B, 0, 0, 0, 0x31, 0xC9});      // esi = id; eax = 0BH, ecx = 0
-    c.add({0x0F, 0xA2, 0x89, 0x14, 0xB5}).word(table);         // cpuid; [table + 4 * esi] = edx
+    c.load_id().add({0xF0, 0x0F, 0xAB, 0x05}).word(set);   // lock bts [set], eax
+    c.add({0x89, 0xC6, 0xB8, 0x0B, 0, 0, 0, 0x31, 0xC9});  // esi = id; eax = 0BH, ecx = 0
+    c.add({0x0F, 0xA2, 0x89, 0x14, 0xB5}).word(table);     // cpuid; [table + 4 * esi] = edx
     c.lock_inc(count).halt_for_ever();
     return c;
 }
 
 TEST(Processors, AllStartWithIdsOfTheirOwn) {
     for (const unsigned processors : {2u, 3u, 64u}) {
-        const Ran r(ProcessorsGuest(powering_off(Code().wait_for(count, static_cast<u8>(processors - 1))), reporting()),
-                    {"machine.cpus=" + std::to_string(processors)});
+        Code first;
+        first.wait_for(count, static_cast<u8>(processors - 1)).power_off();
+        const Ran r(ProcessorsGuest(first, reporting()), {"machine.cpus=" + std::to_string(processors)});
         expect_power_off(r);
         const u64 ids = u64{r.at(set + 4)} << 32 | r.at(set);
         EXPECT_EQ(ids, processors == 64 ? ~1ull : (1ull << processors) - 2);
@@ -109,8 +106,9 @@ TEST(Processors, OthersWaitForStartup) {
 TEST(Processors, InterruptsGoBackAndForth) {
     constexpr u8 rounds = 20;
     Code first;
-    first.gate(vector, ProcessorsGuest::handler_address(0)).gate(answer, ProcessorsGuest::handler_address(1)).load_idt();
-    first.put(flag, 1).wait_for(other, 1);
+    first.gate(vector, ProcessorsGuest::handler_address(0));
+    first.gate(answer, ProcessorsGuest::handler_address(1));
+    first.load_idt().put(flag, 1).wait_for(other, 1);
     for (u8 i = 1; i <= rounds; ++i)
         first.send(0x4000 | vector, 1).halt_until(set, i);
     first.power_off();
@@ -145,7 +143,8 @@ TEST(Processors, CodeWrittenByAnotherIsExecuted) {
     first.put(flag, 1).wait_for(count, 7).put(function + 1, 9).wait_for(count, 9).power_off();
     Code second;
     second.wait_for(flag, 1);
-    second.add({0xBB}).word(function).add({0xFF, 0xD3}).store_eax(count).add({0xEB, 0xF7});  // call ebx, again
+    // mov ebx, function; again: call ebx; store; jmp again
+    second.add({0xBB}).word(function).add({0xFF, 0xD3}).store_eax(count).add({0xEB, 0xF7});
     Code all;
     all.put(function, 0x0000'07B8).put(function + 4, 0xC300);  // mov eax, 7; ret
     all.code(first.code());
@@ -158,13 +157,15 @@ TEST(Processors, CodeWrittenByAnotherIsExecuted) {
 ProcessorCode contending(u32 turns, bool pauses) {
     constexpr u32 lock = 0x7300;
     Code c;
-    c.add({0xBD}).word(turns);                                             // ebp
+    c.add({0xBD}).word(turns);                                                       // ebp
     c.add({0xB8, 1, 0, 0, 0, 0x87, 0x05}).word(lock).add({0x85, 0xC0, 0x74, 0x04});  // xchg; test; jz taken
-    if (pauses) c.pause();
-    else c.add({0x90, 0x90});
-    c.add({0xEB, 0xED});                                                   // again
+    if (pauses)
+        c.pause();
+    else
+        c.add({0x90, 0x90});
+    c.add({0xEB, 0xED});  // again
     c.load_eax(count).add({0x40, 0x90, 0x90, 0x90}).store_eax(count).put(lock, 0);
-    c.add({0x4D, 0x75, 0xD2});                                             // dec ebp; jnz
+    c.add({0x4D, 0x75, 0xD2});  // dec ebp; jnz
     c.lock_inc(set);
     return c;
 }
@@ -213,7 +214,7 @@ TEST(Processors, StoreToTheMonitoredLineEndsMwait) {
     first.wait_for(other, 1).spin(100'000).load_eax(count).store_eax(table);
     first.put(flag + 64, 1).spin(100'000).load_eax(count).store_eax(table + 4);  // the next line
     first.put(flag + 60, 1).wait_for(count, 1).power_off();
-    const Ran r(ProcessorsGuest(first, second), {"cpu.features=+monitor"});
+    const Ran r(ProcessorsGuest(first, second));
     expect_power_off(r);
     EXPECT_EQ(r.at(table), 0u) << "nothing was stored yet";
     EXPECT_EQ(r.at(table + 4), 0u) << "another line of the page";
@@ -225,7 +226,7 @@ TEST(Processors, StoreBetweenMonitorAndMwaitIsNotMissed) {
     second.put(other, 1).wait_for(table, 1).add({0x0F, 0x01, 0xC9}).lock_inc(count).halt_for_ever();
     Code first;
     first.wait_for(other, 1).put(flag, 1).put(table, 1).wait_for(count, 1).power_off();
-    expect_power_off(Ran(ProcessorsGuest(first, second), {"cpu.features=+monitor"}));
+    expect_power_off(Ran(ProcessorsGuest(first, second)));
 }
 
 TEST(Processors, StoresAreFastAgainAfterTheWait) {
@@ -233,9 +234,24 @@ TEST(Processors, StoresAreFastAgainAfterTheWait) {
     second.put(other, 1).add({0x0F, 0x01, 0xC9}).lock_inc(count).halt_for_ever();
     Code first;
     first.wait_for(other, 1).put(flag, 1).wait_for(count, 1).put(flag, 2).power_off();
-    const Ran r(ProcessorsGuest(first, second), {"cpu.features=+monitor"});
+    const Ran r(ProcessorsGuest(first, second));
     expect_power_off(r);
     EXPECT_FALSE(r.machine->memory().has_code(flag));
+}
+
+// The 8042's clock sends no interrupt here; what ends the wait is the masked timer interrupt (ECX[0]).
+TEST(Processors, MwaitMayWaitLongWithInterruptsMasked) {
+    Code code;
+    code.put(Code::divide, 0xB).put(Code::lvt_timer, vector).cli();
+    Code wait = waiting_for_store();
+    code.code(wait.code());
+    // 4 * 10^9 ticks of the bus at 10 MHz: 400 seconds, longer than a halted processor is given.
+    code.put(Code::initial_count, 4'000'000'000).add({0xB9, 1, 0, 0, 0, 0x0F, 0x01, 0xC9}).power_off();
+    Code halted;
+    halted.cli().hlt();
+    const Ran r(ProcessorsGuest(code, halted), {"clock.bus_hz=10000000"});
+    expect_power_off(r);
+    EXPECT_GT(r.summary.guest_ns, 300'000'000'000u);
 }
 
 TEST(Processors, InitStopsAndStartupRestarts) {
@@ -255,7 +271,8 @@ TEST(Processors, InitStopsAndStartupRestarts) {
 
 TEST(Processors, StartupWithoutInitIsIgnored) {
     Code first;
-    first.wait_for(flag, 1).put(flag, 0).send(0x4608, 1).spin(50'000).load_eax(flag).store_eax(table).power_off();
+    first.wait_for(flag, 1).put(flag, 0).send(0x4608, 1);
+    first.spin(50'000).load_eax(flag).store_eax(table).power_off();
     Code second;
     second.put(flag, 1).halt_for_ever();
     const Ran r(ProcessorsGuest(first, second));
@@ -333,7 +350,8 @@ TEST(Processors, TickLimitHoldsWithinARound) {
 TEST(Processors, TripleFaultOfAnyEndsTheRun) {
     Code first, second;
     first.jump_to_self();
-    second.put(Code::saved_idtr, 0).add({0x0F, 0x01, 0x1D}).word(Code::saved_idtr).add({0x0F, 0x0B});  // lidt 0; ud2
+    // An empty IDT, and UD2.
+    second.put(Code::saved_idtr, 0).add({0x0F, 0x01, 0x1D}).word(Code::saved_idtr).add({0x0F, 0x0B});
     const Ran r(ProcessorsGuest(first, second));
     EXPECT_EQ(r.summary.end.kind, EndKind::triple_fault);
     EXPECT_THAT(r.summary.end.reason, HasSubstr("processor 1"));
