@@ -196,6 +196,23 @@ TEST_F(Apic, SelfIpiThroughIcr) {
     EXPECT_EQ(m.qualification(), 0x300u);
 }
 
+/// SDM "APIC-Write Emulation": what the processor compares of ICR_LO, bit by bit.
+TEST_F(Apic, SelfIpiNeedsEveryBitOfIcr) {
+    access_page();
+    delivery();
+    constexpr u32 self_ipi = 0x40066;
+    constexpr u32 ignored = 1u << 11 | 1u << 14;  // destination mode, level
+    for (int b = 8; b < 32; ++b) {
+        const u32 bit = 1u << b;
+        if (bit & ignored) continue;
+        EXPECT_EQ(run(store(0x300, self_ipi ^ bit)), 56u) << "bit " << b;
+        EXPECT_EQ(m.qualification(), 0x300u) << "bit " << b;
+        EXPECT_FALSE(bit_of(0x200, 0x66)) << "bit " << b;
+    }
+    EXPECT_EQ(run(then(store(0x300, self_ipi | ignored), spin), 50), 0xFFFFu);
+    EXPECT_TRUE(bit_of(0x200, 0x66));
+}
+
 TEST_F(Apic, X2apicMode) {
     x2apic();
     delivery();
