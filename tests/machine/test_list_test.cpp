@@ -55,7 +55,7 @@ max_ticks = 1000
 cpu = "icelake-sp"
 features = "-avx2"
 vmx = "-enable_pml"
-cpus = 1
+cpus = 3
 expect = 7
 skip = 9
 groups = ["slow", "vmx"]
@@ -79,6 +79,7 @@ set = ["vmx.feature_control=locked", "boot.append=z"]
     EXPECT_EQ(two.options.number("memory.size"), 32u << 20);
     EXPECT_EQ(two.options.number("run.timeout"), 1500u);
     EXPECT_EQ(two.options.number("run.max_ticks"), 1000u);
+    EXPECT_EQ(two.options.number("machine.cpus"), 3u);
     EXPECT_EQ(two.options.text("cpu.model"), "icelake-sp");
     EXPECT_EQ(two.options.text("cpu.features"), "-avx2");
     EXPECT_EQ(two.options.text("vmx.capabilities"), "-enable_pml");

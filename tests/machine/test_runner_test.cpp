@@ -125,7 +125,10 @@ TEST(TestResults, TableHasALineForEachAndCounts) {
                       HasSubstr("test-2  skipped             1002      0.25  line\n"),
                       HasSubstr("1 passed, 1 failed, 1 skipped, 1 timeout, 1 crashed, 1 refused; 1.5 s"),
                       Not(HasSubstr("\x1b"))));
-    EXPECT_THAT(results_table(some_results(), true), HasSubstr("\x1b[31mfailed"));
+    const std::string coloured = results_table(some_results(), true);
+    for (const char* part : {"\x1b[32mpassed", "\x1b[31mfailed", "\x1b[33mskipped", "\x1b[31mtimeout",
+                             "\x1b[31mcrashed", "\x1b[31mrefused", "\x1b[0m"})
+        EXPECT_THAT(coloured, HasSubstr(part));
     EXPECT_THAT(results_table({}, false), HasSubstr("0 passed"));
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `droste test` on the kernels of guest-images/test-kernels, built here, and on folders that are wrong.
 #include <gmock/gmock.h>
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -183,6 +186,37 @@ TEST_F(TestKernels, AbortsAndTripleFaultsAreExplained) {
     const Finished triple = boot("hello", "triple-fault");
     EXPECT_THAT(triple.err, AllOf(HasSubstr("first #UD"), HasSubstr("in the delivery of #DF")));
     EXPECT_EQ(triple.report["death"][0], "first #UD");
+}
+
+/// On a terminal a line tells what runs; Ctrl-C ends it all, and leaves no process behind.
+TEST_F(TestKernels, ProgressAndInterruptAtATerminal) {
+    const std::string list =
+        logs_.write("tests.toml", "[[test]]\nname = \"spins\"\nmemory = \"64MiB\"\nfile = \"" +
+                                      kernel("hello") + "\"\narguments = \"spin\"\n");
+    int terminal = -1;
+    const pid_t child = forkpty(&terminal, nullptr, nullptr, nullptr);
+    if (child == 0) {
+        execl(DROSTE_PROGRAM, "droste", "test", list.c_str(), nullptr);
+        _exit(99);
+    }
+    std::string seen;
+    const auto read_until = [&](const std::string& wanted) {
+        char buffer[512];
+        while (seen.find(wanted) == seen.npos) {
+            const ssize_t n = read(terminal, buffer, sizeof buffer);
+            if (n <= 0)
+                return false;
+            seen.append(buffer, static_cast<std::size_t>(n));
+        }
+        return true;
+    };
+    EXPECT_TRUE(read_until("\r\x1b[K0/1 done   running: spins")) << seen;
+    EXPECT_EQ(write(terminal, "\x03", 1), 1);
+    read_until("nothing says this");
+    int raw = 0;
+    ASSERT_EQ(waitpid(child, &raw, 0), child);
+    EXPECT_TRUE(WIFEXITED(raw) && WEXITSTATUS(raw) == 130) << raw;
+    close(terminal);
 }
 
 TEST_F(TestKernels, SeveralProcessors) {
