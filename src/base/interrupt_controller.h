@@ -31,6 +31,10 @@ public:
     virtual std::optional<MachinePhys> mmio_page() const = 0;
     /// The processor performs an INIT: the registers take their INIT values; APIC ID and IA32_APIC_BASE stay.
     virtual void init_reset() {}
+    /// EOI as the processor itself performs it (SDM "User-Interrupt Notification Processing").
+    virtual void end_of_interrupt() {}
+    /// The processor sends a fixed interrupt to the APIC ID in a user posted-interrupt descriptor's NDST field.
+    virtual void send_user_notification(u32, u8) {}
 };
 
 /// Implemented by the CPU: the pins that controllers drive.

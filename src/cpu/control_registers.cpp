@@ -80,7 +80,8 @@ bool set_cr3(Cpu& cpu, u64 value) {
     const bool pcide = cpu.cr4 & cr4_bits::pcide;
     const bool keep = pcide && bit(value, 63);
     if (pcide) value &= ~(1ull << 63);
-    if (cpu.long_mode() && (value >> cpu.model.maxphyaddr)) return gp0(cpu);
+    const u64 lam = cpu.has(Feature::lam) ? cr3_bits::lam_u57 | cr3_bits::lam_u48 : 0;
+    if (cpu.long_mode() && ((value & ~lam) >> cpu.model.maxphyaddr)) return gp0(cpu);
     if (pae_paging(cpu.cr0, cpu.cr4, cpu.efer) && !load_pdptes(cpu, value)) return false;
     cpu.cr3 = value;
     cpu.paging_changed();
@@ -108,7 +109,7 @@ bool set_cr4(Cpu& cpu, u64 value) {
     cpu.context_changed();
     // SDM "Operations that Invalidate TLBs and Paging-Structure Caches".
     if ((changed & (pge | pae | pse)) || (before & ~value & pcide)) cpu.mmu.flush_current(false);
-    else if ((value & ~before & smep) || (changed & (smap | pke | pks))) cpu.mmu.flush_current(false);
+    else if ((value & ~before & smep) || (changed & (smap | pke | pks | cet))) cpu.mmu.flush_current(false);
     return true;
 }
 

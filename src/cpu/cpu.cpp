@@ -3,8 +3,10 @@
 #include "cpu/cpu.h"
 
 #include "cpu/block/block_cache.h"
+#include "cpu/cet.h"
 #include "cpu/debug.h"
 #include "cpu/interrupts.h"
+#include "cpu/linear_address.h"
 
 namespace droste {
 
@@ -21,6 +23,7 @@ Cpu::Cpu(const CpuParts& parts)
 }
 
 Cpu::~Cpu() {
+    events.cancel(wait_end);
     stop_watching();
     blocks->detach(mmu);
 }
@@ -52,6 +55,7 @@ void Cpu::wake() {
 // nothing.
 void Cpu::watch_line(u64 linear) {
     stop_watching();
+    linear = code64() ? without_metadata(*this, linear) : linear & 0xFFFFFFFF;
     Translation t;
     WalkFault fault;
     const Privilege p = cpl == 3 ? Privilege::user : Privilege::supervisor;
@@ -115,6 +119,7 @@ void Cpu::reset() {
     monitor_trap = false;
     shut_down = false;
     pending_memory_exit = access_exited = false;
+    events.cancel(wait_end);
     mmu.flush_all();
     context_changed();
     set_attention();
@@ -137,6 +142,7 @@ void Cpu::init_reset() {
     pat = before.pat; misc_enable = before.misc_enable; tsc_adjust = before.tsc_adjust;
     feature_control = before.feature_control; spec_ctrl = before.spec_ctrl;
     machine_msrs = before.machine_msrs;
+    umwait_control = before.umwait_control;
     tsc_offset_host = offset;
     context_changed();
 }
@@ -190,6 +196,12 @@ void Cpu::segments_changed() {
     const bool data_breakpoints = breakpoints && data_breakpoints_enabled(dr7);
     const bool stepped_breakpoints = data_breakpoints || (breakpoints && instruction_breakpoints_enabled(dr7));
     if ((rflags & rflags_bits::tf) || stepped_breakpoints || monitor_trap) m |= mode_bits::step;
+    if (cr4 & (cr4_bits::cet | cr4_bits::uintr)) [[unlikely]] {
+        const u64 control = cet_now(*this, cpl);
+        if (control & (cet_bits::sh_stk_en | cet_bits::endbr_en)) m |= mode_bits::cet;
+        if ((control & cet_bits::endbr_en) && (control & cet_bits::tracker)) m |= mode_bits::endbranch;
+        if ((cr4 & cr4_bits::uintr) && uintr.rr != 0 && cpl == 3) set_attention();
+    }
     mode = m;
     if (m & mode_bits::step) set_attention();  // leaves the fast path, which would run whole blocks
     stack_mask = is64 ? ~0ull : ss.db() ? 0xFFFFFFFF : 0xFFFF;
@@ -220,6 +232,7 @@ void Cpu::paging_changed() {
     p.pse = cr4 & cr4_bits::pse;
     p.pke = cr4 & cr4_bits::pke;
     p.pks = cr4 & cr4_bits::pks;
+    p.lass = cr4 & cr4_bits::lass;
     p.page1gb = has(Feature::page1gb);
     p.maxphyaddr = model.maxphyaddr;
     p.cr3 = cr3;
@@ -303,6 +316,8 @@ void CpuState::visit(Archive& a) {
     a.field("fred_rsp", fred.rsp);
     a.field("fred_ssp", fred.ssp);
     a.field("umwait_control", umwait_control);
+    a.field("wait_until", wait_until);
+    a.field("wait_limited", wait_limited);
     a.field("tile_config", amx.config);
     a.field("tile", amx.tile);
 }
@@ -329,6 +344,7 @@ void Cpu::visit_all(Archive& a) {
         mmu.flush_all();
         context_changed();
         set_attention();
+        events.schedule(wait_end, wait_until);
     }
 }
 

@@ -141,6 +141,15 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     Outcome leave_outcome{};          ///< why the fast path ended
     const Insn* leave_at = nullptr;   ///< where; null: after a whole block, with rip set
 
+    // ---- waiting in user mode (insns/wait.cpp)
+    /// Ends UMWAIT and TPAUSE when their time has come.
+    struct WaitEnd final : Event {
+        explicit WaitEnd(Cpu& c) : cpu(c) {}
+        void fire(Time now) override;
+        Cpu& cpu;
+    };
+    WaitEnd wait_end{*this};
+
     // ---- pins
     void interrupt_pending_changed() override { wake(); }
     void nmi() override { nmi_pending = true; wake(); }

@@ -45,9 +45,12 @@ struct XstateComponent {
     bool supervisor, aligned64;
 };
 inline constexpr u32 xsave_legacy_size = 512, xsave_header_size = 64;
-inline constexpr std::array<XstateComponent, 2> xstate_components{{
+inline constexpr std::array<XstateComponent, 5> xstate_components{{
     {.number = 2, .size = 256, .offset = 576, .supervisor = false, .aligned64 = false},   // AVX
     {.number = 9, .size = 8, .offset = 2688, .supervisor = false, .aligned64 = false},    // PKRU
+    {.number = 11, .size = 16, .offset = 0, .supervisor = true, .aligned64 = false},      // CET_U
+    {.number = 12, .size = 24, .offset = 0, .supervisor = true, .aligned64 = false},      // CET_S
+    {.number = 14, .size = 48, .offset = 0, .supervisor = true, .aligned64 = false},      // UINTR
 }};
 /// Size of an area that holds the components of `mask`: standard or compacted format.
 u32 xsave_area_size(u64 mask, bool compacted);

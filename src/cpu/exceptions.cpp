@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Delivery of exceptions and interrupts through the IDT in every mode; double and triple faults.
+#include "cpu/cet.h"
 #include "cpu/cpu.h"
 #include "cpu/debug.h"
 #include "cpu/descriptors.h"
+#include "cpu/fred.h"
 #include "cpu/segmentation.h"
 #include "cpu/stack_access.h"
 #include "cpu/task_switch.h"
@@ -45,6 +47,7 @@ struct Frame {
     u64 rip;     ///< pushed instruction pointer
     u64 flags;   ///< pushed RFLAGS
     u32 ext;     ///< EXT bit of error codes
+    bool nested;  ///< met while another event was delivered
     u32 gate_error() const { return v.vector * 8u | 2u | ext; }
 };
 
@@ -158,6 +161,15 @@ void clear_flags_for_handler(Cpu& cpu, bool interrupt_gate) {
     cpu.rflags &= ~(tf | nt | rf | vm | (interrupt_gate ? if_ : 0));
 }
 
+/// The shadow stack of a handler at `level`.
+bool shadow_entry(Cpu& cpu, const Frame& f, const Descriptor& code, unsigned level, unsigned ist, u64& ssp) {
+    const u64 base = cpu.code64() ? 0 : cpu.segment(Seg::cs).base;
+    return enter_shadow_stack(cpu, {.level = level, .new_stack = level != cpu.cpl || ist != 0, .ist = ist,
+                                    .to64 = cpu.long_mode() && code.l(), .cs = cpu.segment(Seg::cs).selector,
+                                    .lip = base + f.rip, .error_code = f.ext},
+                              ssp);
+}
+
 bool push_frame32(StackWriter& stack, Cpu& cpu, const Frame& f, unsigned size, bool with_stack) {
     if (cpu.v86())
         for (const Seg s : {Seg::gs, Seg::fs, Seg::ds, Seg::es})
@@ -176,10 +188,12 @@ bool through_gate32(Cpu& cpu, const Frame& f, const Descriptor& gate) {
     const u64 target = wide ? gate.gate_offset32() : gate.gate_offset16();
     DescriptorAt code;
     unsigned level = 0;
+    u64 ssp = 0;
     if (!handler_segment(cpu, f, selector, code, level)) return false;
     if (level == cpu.cpl) {
         StackWriter stack(cpu, f.ext);
-        if (!check_target(cpu, code.d, target, f.ext) || !push_frame32(stack, cpu, f, size, false))
+        if (!check_target(cpu, code.d, target, f.ext) || !push_frame32(stack, cpu, f, size, false) ||
+            !shadow_entry(cpu, f, code.d, level, 0, ssp))
             return false;
         cpu.set_sp(stack.sp());
     } else {
@@ -193,16 +207,19 @@ bool through_gate32(Cpu& cpu, const Frame& f, const Descriptor& gate) {
         const Segment new_ss = data.d.segment(ss);
         const u64 mask = new_ss.db() ? 0xFFFFFFFF : 0xFFFF;
         StackWriter stack(cpu, new_ss, sp, mask, false, StackPrivilege::inner, selector_error(ss, f.ext));
-        if (!check_target(cpu, code.d, target, f.ext) || !push_frame32(stack, cpu, f, size, true))
+        if (!check_target(cpu, code.d, target, f.ext) || !push_frame32(stack, cpu, f, size, true) ||
+            !shadow_entry(cpu, f, code.d, level, 0, ssp))
             return false;
         if (cpu.v86())
             for (const Seg s : {Seg::gs, Seg::fs, Seg::ds, Seg::es}) cpu.segment(s) = null_segment(0);
         cpu.segment(Seg::ss) = new_ss;
         cpu.reg(Gpr::rsp) = stack.sp();
     }
+    commit_shadow_entry(cpu, level, ssp);
     set_code_segment(cpu, selector, code.d, level);
     cpu.rip = target;
     clear_flags_for_handler(cpu, !(gate.type() & 1));
+    track_far_transfer(cpu);
     cpu.segments_changed();
     return true;
 }
@@ -259,16 +276,35 @@ bool transfer_long(Cpu& cpu, const Frame& f) {
         !stack.push(f.flags, 8) || !stack.push(cpu.segment(Seg::cs).selector, 8) || !stack.push(f.rip, 8) ||
         (f.v.has_code && !stack.push(f.v.code, 8)))
         return false;
+    u64 ssp = 0;
+    if (!shadow_entry(cpu, f, code.d, level, gate.gate_ist(), ssp)) return false;
     if (inner) cpu.segment(Seg::ss) = null_segment(static_cast<u16>(level), level);
     cpu.reg(Gpr::rsp) = stack.sp();
+    commit_shadow_entry(cpu, level, ssp);
     set_code_segment(cpu, selector, code.d, level);
     cpu.rip = target;
     clear_flags_for_handler(cpu, !(type & 1));
+    track_far_transfer(cpu);
     cpu.segments_changed();
     return true;
 }
 
+/// FRED's event data. A first event's is asked for before the CPU forgets it.
+u64 fred_data(const Cpu& cpu, const Vectoring& v) {
+    if (v.type != event_type::hardware_exception && v.type != event_type::privileged_software_exception) return 0;
+    switch (static_cast<Vector>(v.vector)) {
+    case Vector::pf: return cpu.cr2;
+    case Vector::db: return cpu.debug_cause & (dr6_bits::b | dr6_bits::bd | dr6_bits::bs);
+    case Vector::nm: return cpu.amx.xfd_err;
+    default: return 0;
+    }
+}
+
 bool transfer(Cpu& cpu, const Frame& f) {
+    if (fred_enabled(cpu)) {
+        const bool nested = f.nested && f.v.vector != static_cast<u8>(Vector::df);
+        return fred_deliver(cpu, {f.v, f.rip, f.flags, nested, fred_data(cpu, f.v)});
+    }
     if (!cpu.protected_mode()) return transfer_real(cpu, f);
     if (cpu.v86() && f.v.type == event_type::software_interrupt) {
         switch (redirection(cpu, f.v.vector)) {
@@ -347,7 +383,7 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
         v.active = true;
         cpu.vectoring = v;
         const u32 ext = from_software(v) ? 0 : 1;
-        if (transfer(cpu, Frame{v, return_rip, flags, ext})) {
+        if (transfer(cpu, Frame{v, return_rip, flags, ext, !original})) {
             cpu.vectoring.active = false;
             cpu.interruptibility &= ~(interruptibility_bits::sti | interruptibility_bits::mov_ss);
             if (v.type == event_type::nmi) cpu.interruptibility |= interruptibility_bits::nmi;
@@ -420,7 +456,7 @@ void Cpu::deliver(Fault fault) {
 bool Cpu::deliver_event(const Vectoring& v) {
     u64 return_rip = rip;
     if (v.type == event_type::software_interrupt || v.type == event_type::privileged_software_exception ||
-        v.type == event_type::software_exception)
+        v.type == event_type::software_exception || v.type == fred_other::type)
         return_rip = rip_after(*this, v.instruction_length);
     const bool interrupt = v.type == event_type::external || v.type == event_type::nmi;
     return deliver_all(*this, v, return_rip, interrupt ? flags_between_instructions(*this) : read_rflags());

@@ -14,6 +14,9 @@ enum class Gate : u8 {
     descriptor_table, wbinvd, rdrand, rdseed, vmread_vmwrite_bitmap,
     // "enable ..." controls that are 0: the instruction gives #UD
     rdtscp_disabled, invpcid_disabled, xsaves_disabled, wait_pause_disabled, pconfig_disabled, vmfunc_disabled,
+    msrlist_disabled,
+    // UMWAIT and TPAUSE with "RDTSC exiting"; RDMSRLIST and WRMSRLIST without MSR bitmaps
+    umwait, tpause, rdmsrlist, wrmsrlist,
     // accesses that need a look at masks, shadows or bitmaps (closed throughout non-root operation)
     cr0_write, cr4_write, cr_read_shadow, exception, tpr_shadow, ple, invpcid_exits, xsave_bitmap, encls,
     // "NMI exiting" is 1 and "virtual NMIs" is 0: IRET leaves blocking by NMI as it is

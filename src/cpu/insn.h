@@ -53,7 +53,7 @@ struct Insn {
     u8 rm;                  ///< ModRM.rm when a register: likewise
     u8 base, index;         ///< slots in gpr[]
     u8 sc_seg;              ///< scale 1:0, seg 4:2, log2(address size / 2) 6:5 (0 = 16, 1 = 32, 2 = 64)
-    u8 osz_rep;             ///< log2(operand size) 1:0 (0 = 8 .. 3 = 64 bits), Rep 3:2
+    u8 osz_rep;             ///< log2(operand size) 1:0 (0 = 8 .. 3 = 64 bits), Rep 3:2, no-track prefix 4
     u8 len;
     u8 fl;                  ///< insn_flags
 
@@ -62,6 +62,8 @@ struct Insn {
     unsigned asz() const { return (sc_seg >> 5) & 3; }
     unsigned osz() const { return osz_rep & 3; }
     Rep rep() const { return static_cast<Rep>((osz_rep >> 2) & 3); }
+    /// The last segment prefix is 3EH: an indirect branch is not tracked, where software allows that.
+    bool no_track() const { return osz_rep & 16; }
     bool mem() const { return fl & insn_flags::mem; }
     bool lock() const { return fl & insn_flags::lock; }
 };
@@ -75,6 +77,8 @@ inline constexpr u32 segmented = 8;  ///< some of CS, DS, ES, SS is not flat, or
 inline constexpr u32 user = 16;      ///< CPL 3
 inline constexpr u32 step = 32;      ///< TF, breakpoints, MTF: never enter the fast path
 inline constexpr u32 real = 64;      ///< real-address or virtual-8086 mode
+inline constexpr u32 cet = 128;      ///< shadow stacks or indirect-branch tracking are on at this CPL
+inline constexpr u32 endbranch = 256;  ///< the tracker waits: the first instruction must be ENDBR32 or ENDBR64
 }  // namespace mode_bits
 
 inline constexpr unsigned max_block_insns = 64;

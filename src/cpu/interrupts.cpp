@@ -5,6 +5,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/debug.h"
+#include "cpu/user_interrupts.h"
 
 namespace droste {
 
@@ -45,8 +46,10 @@ bool external_interrupt(Cpu& cpu) {
         return false;
     }
     if (cpu.interruptibility & (sti | mov_ss)) return false;
+    const u8 vector = cpu.interrupts.acknowledge();
+    if (notify_user(cpu, vector, false)) return true;
     if (cpu.activity != Activity::active) cpu.charge(CostEvent::hlt_wake);
-    cpu.deliver_event({.active = true, .vector = cpu.interrupts.acknowledge(), .type = 0});
+    cpu.deliver_event({.active = true, .vector = vector, .type = 0});
     return true;
 }
 
@@ -82,7 +85,7 @@ bool take_one(Cpu& cpu) {
     if (cpu.activity != Activity::shutdown && debug_traps(cpu)) return true;
     if (cpu.non_root && cpu.hooks->after_debug_traps(cpu.nmi_pending, cpu.interrupts.interrupt_pending()))
         return true;
-    return non_maskable_interrupt(cpu) || external_interrupt(cpu);
+    return non_maskable_interrupt(cpu) || external_interrupt(cpu) || user_interrupt(cpu);
 }
 
 }  // namespace

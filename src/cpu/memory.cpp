@@ -7,6 +7,7 @@
 #include "cpu/block/block_cache.h"
 #include "cpu/cpu.h"
 #include "cpu/debug.h"
+#include "cpu/linear_address.h"
 
 namespace droste {
 namespace {
@@ -55,6 +56,7 @@ public:
         if (!wide) {
             linear &= 0xFFFF'FFFF;
         } else {
+            if (intent == Intent::explicit_access) linear = without_metadata(cpu_, linear);
             // SDM "Canonical Addressing": #SS(0) for the stack segment, #GP(0) for the others.
             const unsigned width = cpu_.cr4 & cr4_bits::la57 ? 57 : 48;
             const u64 last = linear + size - 1;
@@ -63,6 +65,11 @@ public:
                 fault.kind = WalkFault::Kind::non_canonical;
                 return translation_failed(cpu_, s, fault);
             }
+        }
+        if (violates_lass(cpu_, linear, privilege, intent)) [[unlikely]] {
+            WalkFault fault;
+            fault.kind = WalkFault::Kind::non_canonical;
+            return translation_failed(cpu_, s, fault);
         }
         if (intent == Intent::explicit_access && !aligned(linear, size)) {
             cpu_.pending_fault = Fault::of(Vector::ac, 0);
@@ -262,6 +269,12 @@ bool Cpu::probe_read(unsigned s, u64 linear, unsigned size) {
 
 bool Cpu::translate_fetch(u64 linear, Translation& t) {
     WalkFault fault;
+    // SDM "Linear-Address-Space Separation (LASS)": a fetch from the half of the other privilege.
+    if ((cr4 & cr4_bits::lass) && long_mode() && bit(linear, 63) == (cpl == 3)) [[unlikely]] {
+        fault.kind = WalkFault::Kind::non_canonical;
+        fetch_failed(fault);
+        return false;
+    }
     const WalkCounters before = mmu.counters;
     const bool ok = mmu.translate_fetch(Linear(linear), privilege(*this), t, fault);
     charge_walks(*this, before);
@@ -282,6 +295,8 @@ bool Cpu::translate_fetch(u64 linear, Translation& t) {
 u8* Cpu::bulk(u64 linear, u64 size, Access access) {
     if (tlb == &mmu.data(DataClass::none)) return nullptr;  // each element is of interest
     if (!code64()) linear &= 0xFFFF'FFFF;
+    else if (without_metadata(*this, linear) != linear) return nullptr;
+    if (violates_lass(*this, linear, privilege(*this), Intent::explicit_access)) return nullptr;
     if (size == 0 || (linear & page_offset) + size > page_bytes) return nullptr;
     const unsigned i = TlbClass::slot(linear);
     const u64 tag = access == Access::write ? tlb->write_tag[i] : tlb->read_tag[i];

@@ -33,9 +33,13 @@ constexpr Feature haswell_adds[] = {
 constexpr Feature skylake_adds[] = {
     Feature::fdp_excptn_only, Feature::rdseed, Feature::adx, Feature::smap, Feature::clflushopt, Feature::clwb,
     Feature::pku, Feature::xsavec, Feature::xgetbv_ecx1, Feature::xsaves, Feature::prefetchw};
-constexpr Feature icelake_adds[] = {Feature::umip, Feature::rdpid, Feature::sha, Feature::fsrm};
-constexpr Feature sapphire_rapids_adds[] = {Feature::serialize};
-constexpr std::array<Feature, 0> max_adds = {};
+constexpr Feature icelake_adds[] = {Feature::umip, Feature::rdpid, Feature::sha, Feature::fsrm, Feature::wbnoinvd,
+                                    Feature::la57};
+constexpr Feature sapphire_rapids_adds[] = {
+    Feature::serialize, Feature::waitpkg, Feature::cldemote, Feature::movdiri, Feature::movdir64b, Feature::pks,
+    Feature::cet_ss, Feature::cet_ibt, Feature::uintr, Feature::fzrm, Feature::fsrs, Feature::fsrc};
+constexpr Feature max_adds[] = {Feature::lass, Feature::lam,  Feature::wrmsrns, Feature::msrlist,
+                                Feature::fred, Feature::lkgs};
 
 struct ModelRow {
     std::string_view name, brand;
@@ -71,7 +75,9 @@ constexpr Feature behaviours[] = {
     Feature::md_clear,    // VERW, which has no buffers to clear
     Feature::stibp, Feature::ssbd,  // bits of IA32_SPEC_CTRL
     Feature::xgetbv_ecx1, Feature::lahf_lm, Feature::prefetchw, Feature::nx, Feature::page1gb,
-    Feature::invariant_tsc, Feature::arat};
+    Feature::invariant_tsc, Feature::arat,
+    Feature::lass, Feature::lam, Feature::cet_ibt,
+    Feature::fzrm, Feature::fsrs, Feature::fsrc};  // string instructions are fast whatever their length
 
 struct Dependency {
     Feature feature, needs;
@@ -93,7 +99,11 @@ constexpr Dependency dependencies[] = {
     {Feature::pcid, Feature::lm}, {Feature::fsgsbase, Feature::lm}, {Feature::nx, Feature::pae},
     {Feature::invariant_tsc, Feature::tsc}, {Feature::vmx, Feature::msr}, {Feature::mca, Feature::mce},
     {Feature::ssbd, Feature::ibrs_ibpb}, {Feature::stibp, Feature::ibrs_ibpb},
-    {Feature::arch_capabilities, Feature::msr}};
+    {Feature::arch_capabilities, Feature::msr}, {Feature::lass, Feature::lm}, {Feature::lass, Feature::smap},
+    {Feature::lam, Feature::lm}, {Feature::pks, Feature::lm}, {Feature::waitpkg, Feature::tsc},
+    {Feature::wrmsrns, Feature::msr}, {Feature::msrlist, Feature::wrmsrns}, {Feature::cet_ss, Feature::msr},
+    {Feature::cet_ibt, Feature::msr}, {Feature::uintr, Feature::lm}, {Feature::uintr, Feature::apic},
+    {Feature::fred, Feature::lkgs}, {Feature::fred, Feature::wrmsrns}, {Feature::lkgs, Feature::lm}};
 
 std::string_view name_of(Feature f) {
     for (const FeatureRow& r : feature_rows())
@@ -185,11 +195,16 @@ void finish(CpuModel& m) {
                                        {Feature::pcid, pcide},
                                        {Feature::xsave, osxsave}, {Feature::smep, smep},
                                        {Feature::smap, smap},
-                                       {Feature::pku, pke}});
+                                       {Feature::pku, pke}, {Feature::pks, pks}, {Feature::cet_ss, cet},
+                                       {Feature::cet_ibt, cet}, {Feature::uintr, uintr}, {Feature::lass, lass},
+                                       {Feature::lam, lam_sup}, {Feature::fred, fred}});
     m.valid_efer = collect(m.features, {{Feature::syscall, efer_bits::sce}, {Feature::lm, efer_bits::lme},
                                         {Feature::nx, efer_bits::nxe}});
     m.valid_xcr0 = collect(m.features, {{Feature::xsave, 3}, {Feature::avx, 4}, {Feature::pku, 1 << 9}});
-    m.valid_xss = 0;
+    m.valid_xss = !m.features.has(Feature::xsaves) ? 0
+                                                   : collect(m.features, {{Feature::cet_ss, 3 << 11},
+                                                                          {Feature::cet_ibt, 3 << 11},
+                                                                          {Feature::uintr, 1 << 14}});
     m.linear_bits = m.features.has(Feature::la57) ? 57 : 48;
 }
 

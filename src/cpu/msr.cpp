@@ -6,6 +6,7 @@
 
 #include "cpu/cpuid.h"
 #include "cpu/debug.h"
+#include "cpu/msr_protection.h"
 #include "cpu/segmentation.h"
 
 namespace droste {
@@ -47,7 +48,7 @@ bool MsrTable::write(Cpu& cpu, u32 index, u64 value) const {
 namespace {
 
 template <u64 CpuState::*member> bool write_canonical(Cpu& cpu, u32, u64 value) {
-    if (!canonical(cpu, value)) return false;
+    if (!holds_linear_address(cpu, value)) return false;
     cpu.*member = value;
     return true;
 }
@@ -195,7 +196,7 @@ bool write_efer_row(Cpu& cpu, u32, u64 value) { return write_efer(cpu, value); }
 
 template <Seg s> std::optional<u64> read_base(Cpu& cpu, u32) { return cpu.segment(s).base; }
 template <Seg s> bool write_base(Cpu& cpu, u32, u64 value) {
-    if (!canonical(cpu, value)) return false;
+    if (!holds_linear_address(cpu, value)) return false;
     cpu.segment(s).base = value;
     cpu.ea_base[static_cast<unsigned>(s)] = value;
     return true;
@@ -215,6 +216,8 @@ constexpr MsrRow rows[] = {
     {.index = 0x49, .name = "ia32_pred_cmd", .needs = Feature::ibrs_ibpb, .write = command_bit0},
     {.index = 0x79, .name = "ia32_bios_updt_trig", .write = ignore_write},
     {.index = 0x8B, .name = "ia32_bios_sign_id", .read = read_bios_sign, .write = write_bios_sign},
+    {.index = 0xE1, .name = "ia32_umwait_control", .needs = Feature::waitpkg, .read = read_protection_msr,
+     .write = write_protection_msr},
     {.index = 0xFE, .name = "ia32_mtrrcap", .needs = Feature::mtrr, .read = read_mtrr_cap},
     {.index = 0x10A, .name = "ia32_arch_capabilities", .needs = Feature::arch_capabilities,
      .read = read_arch_capabilities},
@@ -230,6 +233,8 @@ constexpr MsrRow rows[] = {
      .write = write_mcg_status},
     {.index = 0x1A0, .name = "ia32_misc_enable", .member = &CpuState::misc_enable,
      .write = write_misc_enable},
+    {.index = 0x1CC, .name = "ia32_fred_rsp_stklvls_ssp_config", .needs = Feature::fred, .count = 9, .read = read_protection_msr,
+     .write = write_protection_msr},
     {.index = 0x1D9, .name = "ia32_debugctl", .member = &CpuState::debugctl,
      .writable = debugctl_bits::lbr | debugctl_bits::btf},
     {.index = mtrr_variable_first, .name = "ia32_mtrr_physbase_physmask", .needs = Feature::mtrr,
@@ -247,10 +252,22 @@ constexpr MsrRow rows[] = {
      .write = write_mtrr_default},
     {.index = mc_first, .name = "ia32_mc_ctl_status_addr_misc", .needs = Feature::mca,
      .count = 4 * machine_check_banks, .read = read_mc, .write = write_mc},
+    {.index = 0x6A0, .name = "ia32_u_cet", .needs = Feature::base, .read = read_protection_msr,
+     .write = write_protection_msr},
+    {.index = 0x6A2, .name = "ia32_s_cet", .needs = Feature::base, .read = read_protection_msr,
+     .write = write_protection_msr},
+    {.index = 0x6A4, .name = "ia32_pl0_ssp", .needs = Feature::base, .read = read_protection_msr,
+     .write = write_protection_msr},
+    {.index = 0x6A5, .name = "ia32_pl1_ssp_interrupt_ssp_table", .needs = Feature::cet_ss, .count = 4, .read = read_protection_msr,
+     .write = write_protection_msr},
     {.index = 0x6E0, .name = "ia32_tsc_deadline", .needs = Feature::tsc_deadline, .read = read_apic,
      .write = write_apic},
+    {.index = 0x6E1, .name = "ia32_pkrs", .needs = Feature::pks, .read = read_protection_msr,
+     .write = write_protection_msr},
     {.index = 0x800, .name = "ia32_x2apic", .needs = Feature::x2apic, .count = 0x100, .read = read_apic,
      .write = write_apic},
+    {.index = 0x985, .name = "ia32_uintr", .needs = Feature::uintr, .count = 6, .read = read_protection_msr,
+     .write = write_protection_msr},
     {.index = 0xDA0, .name = "ia32_xss", .needs = Feature::xsaves, .member = &CpuState::xss,
      .write = write_xss},
     {.index = 0xC0000080, .name = "ia32_efer", .needs = Feature::lm, .member = &CpuState::efer,

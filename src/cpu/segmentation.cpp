@@ -9,6 +9,10 @@ bool canonical(const Cpu& cpu, u64 linear) {
     return sign_extend(linear, (cpu.cr4 & cr4_bits::la57) ? 57 : 48) == linear;
 }
 
+bool holds_linear_address(const Cpu& cpu, u64 value) {
+    return sign_extend(value, cpu.model.linear_bits) == value;
+}
+
 bool within_limit(const Segment& s, u64 offset, unsigned size) {
     const u64 last = offset + size - 1;
     if (!s.system() && (s.type() & 0xC) == 4) {  // expand-down data

@@ -51,6 +51,9 @@ void drop_inner_segments(Cpu& cpu);
 /// CS:offset can be executed: canonical (64-bit code) or within the limit; else #GP(ext).
 bool check_target(Cpu& cpu, const Descriptor& code, u64 offset, u32 ext = 0);
 bool canonical(const Cpu& cpu, u64 linear);
+/// A value that registers for linear addresses hold (MSRs, bases of tables and segments, INVPCID's operand): canonical
+/// for the widest addresses of the model, whatever CR4.LA57 is.
+bool holds_linear_address(const Cpu& cpu, u64 value);
 
 /// Segment limit that a stack, jump or table access of a segment not yet loaded must obey. True: [offset,
 /// +size) fits.

@@ -58,6 +58,9 @@ inline constexpr u64 vme = 1, pvi = 2, tsd = 4, de = 8, pse = 0x10, pae = 0x20, 
                      pke = 0x400000, cet = 0x800000, pks = 0x1000000, uintr = 0x2000000, lass = 0x8000000,
                      lam_sup = 0x10000000, fred = 1ull << 32;
 }
+namespace cr3_bits {
+inline constexpr u64 lam_u57 = 1ull << 61, lam_u48 = 1ull << 62;
+}
 namespace efer_bits {
 inline constexpr u64 sce = 1, lme = 0x100, lma = 0x400, nxe = 0x800;
 }
@@ -167,6 +170,8 @@ struct CpuState {
     u64 monitor_address{}; bool monitor_armed{};
     u64 rep_rip{~0ull}, rep_ticks{};   ///< where and when the last unfinished chunk of a REP instruction ended
     bool mwait_wakes_masked{};         ///< MWAIT with ECX[0]: interrupts wake it although RFLAGS.IF is 0
+    u64 wait_until{~0ull};             ///< UMWAIT, TPAUSE: time at which the wait ends; ~0: no such wait
+    bool wait_limited{};               ///< ... by the limit of IA32_UMWAIT_CONTROL: CF will be 1
     MachineMsrs machine_msrs{};
     FxArea fx{};
     std::array<Vec, 32> vec{};         ///< XMM/YMM/ZMM 0..31

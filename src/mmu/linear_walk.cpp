@@ -16,7 +16,7 @@ namespace {
 struct LinearWalk {
     const WalkParts& parts;
     u64 linear;
-    u8 needed;
+    u16 needed;
     WalkFault& fault;
 
     bool effective() const { return parts.effects == WalkEffects::architectural; }
@@ -25,8 +25,9 @@ struct LinearWalk {
     bool page_fault(u32 extra) const {
         const PagingControls& c = parts.controls;
         u32 code = extra;
-        if (needed & right::writes) code |= page_fault_bits::write;
-        if (needed & (right::user_data | right::user_fetch)) code |= page_fault_bits::user;
+        if (needed & (right::writes | shadow_right::write)) code |= page_fault_bits::write;
+        if (needed & (right::user_data | right::user_fetch | shadow_right::user)) code |= page_fault_bits::user;
+        if (needed & shadow_right::any) code |= page_fault_bits::shadow_stack;
         const bool tells_fetch = c.smep || (c.nxe && c.mode != PagingMode::bits32);
         if ((needed & right::fetches) && tells_fetch) code |= page_fault_bits::fetch;
         fault = WalkFault{};
@@ -70,6 +71,14 @@ struct LinearWalk {
         return true;
     }
 
+    static bool shadow_stack_page(const WalkPath& path) {
+        const u64 last = path.leaf().entry;
+        if (last & page_entry::writable || !(last & page_entry::dirty)) return false;
+        for (unsigned i = 0; i + 1 < path.depth; ++i)
+            if (!(path.step[i].entry & page_entry::writable)) return false;
+        return true;
+    }
+
     template <class Format> bool run(const Format& format, u64 root, LinearMapping& out) const {
         const PagingControls& c = parts.controls;
         // With EPT's accessed and dirty flags, accesses to guest paging structures count as writes.
@@ -96,11 +105,16 @@ struct LinearWalk {
             static_cast<u8>((path.all & page_entry::user ? page_attribute::user : 0) |
                             (path.all & page_entry::writable ? page_attribute::writable : 0) |
                             (path.any & page_entry::execute_disable ? page_attribute::execute_disable : 0));
+        if (shadow_stack_page(path)) out.attributes |= page_attribute::shadow_stack;
         out.key = page_entry::key(path.leaf().entry);
         out.global = c.pge && (path.leaf().entry & page_entry::global);
         if (effective()) {
-            if (!(parts.permissions.of(out.attributes, out.key) & needed)) {
-                const bool by_key = parts.permissions.denied_by_key(out.attributes, out.key) & needed;
+            const Permissions& may = parts.permissions;
+            const bool shadow = needed & shadow_right::any;
+            if (shadow ? !may.allows_shadow(out.attributes, out.key, needed)
+                       : !(may.of(out.attributes, out.key) & needed)) {
+                const bool by_key = shadow ? may.shadow_denied_by_key(out.attributes, out.key, needed)
+                                           : may.denied_by_key(out.attributes, out.key) & needed;
                 return page_fault(page_fault_bits::present | (by_key ? page_fault_bits::protection_key : 0));
             }
             if (!set_flags<typename Format::Entry>(path)) return false;
@@ -112,7 +126,7 @@ struct LinearWalk {
 
 }  // namespace
 
-bool linear_walk(const WalkParts& parts, u64 linear, u8 needed, LinearMapping& out, WalkFault& fault) {
+bool linear_walk(const WalkParts& parts, u64 linear, u16 needed, LinearMapping& out, WalkFault& fault) {
     const PagingControls& c = parts.controls;
     const LinearWalk walk{parts, linear, needed, fault};
     switch (c.mode) {

@@ -13,6 +13,7 @@ enum class PagingMode : u8 { none, bits32, pae, level4, level5 };
 struct PagingControls {
     PagingMode mode = PagingMode::none;
     bool wp{}, nxe{}, smep{}, smap{}, pge{}, pse{}, pke{}, pks{}, page1gb{};
+    bool lass{};  ///< enforced by the CPU before translation; first-level tables differ by it
     bool ac{};  ///< EFLAGS.AC: explicit supervisor accesses to user pages pass SMAP (Mmu::set_ac)
     u8 maxphyaddr = 46;
     u64 cr3{};

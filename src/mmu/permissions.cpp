@@ -43,6 +43,20 @@ Permissions::Permissions(const PagingControls& c) {
     }
 }
 
+bool Permissions::shadow_denied_by_key(u8 attributes, u8 key, u16 access) const {
+    if (!keys_) return false;
+    const u8 denied = denied_by_key(attributes, key);
+    if (attributes & page_attribute::user)
+        return denied & (access & shadow_right::write ? right::user_write : right::user_read);
+    return denied & (access & shadow_right::write ? right::supervisor_write : right::supervisor_read);
+}
+
+bool Permissions::allows_shadow(u8 attributes, u8 key, u16 access) const {
+    if (!(attributes & page_attribute::shadow_stack)) return false;
+    if (bool(attributes & page_attribute::user) != bool(access & shadow_right::user)) return false;
+    return !shadow_denied_by_key(attributes, key, access);
+}
+
 u8 Permissions::denied_by_key(u8 attributes, u8 key) const {
     const bool user_page = attributes & page_attribute::user;
     if (!(user_page ? pke_ : pks_)) return 0;

@@ -20,10 +20,17 @@ inline constexpr u8 user_data = user_read | user_write;
 inline constexpr u8 supervisor_writes = supervisor_write | supervisor_ac_write;
 }  // namespace right
 
-/// What the entries of a translation permit together, 3 bits: an index.
+/// Shadow-stack accesses, beyond the byte of rights: what a walk is asked for (SDM "Shadow-Stack Accesses").
+namespace shadow_right {
+inline constexpr u16 read = 0x100, write = 0x200, user = 0x400;
+inline constexpr u16 any = read | write;
+}  // namespace shadow_right
+
+/// What the entries of a translation permit together, 4 bits: an index. `shadow_stack`: the last entry is dirty and
+/// not writable, all others are writable.
 namespace page_attribute {
-inline constexpr u8 user = 1, writable = 2, execute_disable = 4;
-inline constexpr unsigned combinations = 8;
+inline constexpr u8 user = 1, writable = 2, execute_disable = 4, shadow_stack = 8;
+inline constexpr unsigned combinations = 16;
 }  // namespace page_attribute
 
 /// Rights that EPT leaves, by its three permission bits (read, write, execute).
@@ -47,6 +54,10 @@ public:
     }
     /// Kinds of access that the protection key alone forbids (they set the PK bit of the error code).
     u8 denied_by_key(u8 attributes, u8 key) const;
+    /// A shadow-stack access (shadow_right) that the page's key forbids.
+    bool shadow_denied_by_key(u8 attributes, u8 key, u16 access) const;
+    /// A shadow-stack access is allowed: to a shadow-stack page of its own privilege.
+    bool allows_shadow(u8 attributes, u8 key, u16 access) const;
 
 private:
     std::array<u8, page_attribute::combinations> table_{};

@@ -55,7 +55,7 @@ L1Key L1Key::of(const PagingControls& c) {
     if (long_paging && c.pks) k.pkrs = c.pkrs;
     k.flags = static_cast<u16>(static_cast<unsigned>(c.mode) | (c.ept << 3));
     if (paging) k.flags |= static_cast<u16>((c.wp << 4) | (c.smep << 5) | (c.smap << 6));
-    if (long_paging) k.flags |= static_cast<u16>((c.pke << 7) | (c.pks << 8));
+    if (long_paging) k.flags |= static_cast<u16>((c.pke << 7) | (c.pks << 8) | (c.lass << 15));
     return k;
 }
 
@@ -153,7 +153,11 @@ bool Mmu::translate_fetch(Linear a, Privilege p, Translation& out, WalkFault& fa
     return translate(a.value, needed, Access::execute, out, fault);
 }
 
-bool Mmu::translate(u64 linear, u8 needed, Access access, Translation& out, WalkFault& fault) {
+bool Mmu::translate_shadow_stack(Linear a, u16 needed, Translation& out, WalkFault& fault) {
+    return translate(a.value, needed, needed & shadow_right::write ? Access::write : Access::read, out, fault);
+}
+
+bool Mmu::translate(u64 linear, u16 needed, Access access, Translation& out, WalkFault& fault) {
     const PagingControls& c = controls_;
     Caches& k = *caches_;
     if (c.mode == PagingMode::level4 || c.mode == PagingMode::level5) {
@@ -179,7 +183,7 @@ bool Mmu::translate(u64 linear, u8 needed, Access access, Translation& out, Walk
         e = &unpaged;
     } else {
         e = k.l2.find(linear, space.realm, space.tag, global_tag);
-        if (e == nullptr || !(k.rights(*e) & needed)) {
+        if (e == nullptr || !k.allows(*e, needed)) {
             // SDM "Operations that Invalidate TLBs and Paging-Structure Caches": a page fault or EPT
             // violation removes what is cached for its address; a walk that succeeds replaces it.
             if (e != nullptr) k.l2.remove_exact(linear, space.realm, space.tag, global_tag, k.follow());
@@ -212,12 +216,12 @@ bool Mmu::translate(u64 linear, u8 needed, Access access, Translation& out, Walk
     out.machine_page = e->machine_page;
     out.guest_page = GuestPhys(e->guest_page);
     out.apic_access = e->machine_page == c.apic_access_page;
-    if (host == nullptr || out.apic_access) return true;
+    if (host == nullptr || out.apic_access || (needed & shadow_right::any)) return true;
     if (access == Access::execute) {
         context.fill_fetch(needed & right::user_fetch ? Privilege::user : Privilege::supervisor, page, host,
                            e->machine_page, !e->global);
     } else {
-        const unsigned cls = class_of(needed);
+        const unsigned cls = class_of(static_cast<u8>(needed));
         const u8 r = k.rights(*e);
         const bool writable = (r & write_right[cls]) && !memory_.has_code(e->machine_page);
         if (writable) k.note_write_tag(e->machine_page);

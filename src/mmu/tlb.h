@@ -75,6 +75,8 @@ public:
     bool translate_data(Linear a, Access access, Privilege p, Intent intent, Translation& out,
                         WalkFault& fault);
     bool translate_fetch(Linear a, Privilege p, Translation& out, WalkFault& fault);
+    /// A shadow-stack access: `needed` is read or write of shadow_right, with `user` where the page must be one.
+    bool translate_shadow_stack(Linear a, u16 needed, Translation& out, WalkFault& fault);
     /// Guest-physical (EPT) translation alone, for PDPTE loads, posted-interrupt and VMX structures of a
     /// guest.
     bool translate_guest_physical(GuestPhys a, Access access, u64& machine, WalkFault& fault);
@@ -99,7 +101,7 @@ public:
 
 private:
     struct Caches;  // tlb_caches.h
-    bool translate(u64 linear, u8 needed, Access access, Translation& out, WalkFault& fault);
+    bool translate(u64 linear, u16 needed, Access access, Translation& out, WalkFault& fault);
     void point_at_context();
     PhysicalMemory& memory_;
     PagingControls controls_{};

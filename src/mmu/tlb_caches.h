@@ -73,6 +73,13 @@ struct Mmu::Caches {
         if (!e.dirty) r &= static_cast<u8>(~right::writes);
         return r;
     }
+    /// The access that `needed` (right or shadow_right) stands for may use this translation as it is.
+    bool allows(const CachedTranslation& e, u16 needed) const {
+        if (!(needed & shadow_right::any)) [[likely]] return rights(e) & needed;
+        const bool write = needed & shadow_right::write;
+        return context[current].permissions.allows_shadow(e.attributes, e.key, needed) &&
+               (e.ept_rights & (write ? 2 : 1)) && (!write || e.dirty);
+    }
     void note_write_tag(u64 machine_page) {
         const u64 f = memory.frame_index(machine_page);
         write_tagged[f / 64] |= 1ull << (f % 64);

@@ -85,7 +85,8 @@ struct LinearMapping {
     bool dirty = true;  ///< a write needs no dirty flag to be set
 };
 
-/// Translates a linear address and sets accessed and dirty flags. `needed`: the right that the access takes.
-bool linear_walk(const WalkParts& parts, u64 linear, u8 needed, LinearMapping& out, WalkFault& fault);
+/// Translates a linear address and sets accessed and dirty flags. `needed`: the right that the access takes (right, or
+/// shadow_right for shadow-stack accesses).
+bool linear_walk(const WalkParts& parts, u64 linear, u16 needed, LinearMapping& out, WalkFault& fault);
 
 }  // namespace droste

@@ -181,6 +181,7 @@ std::vector<Reason> reasons() {
              };
              return s.has_rex() && prefix(s.bytes[s.prefixes() + 1]);
          }},
+        {"AMD's XOP", [](const Sample& s) { return s.only_capstone() && s.bytes[s.prefixes()] == 0x8F; }, false},
         {"66, F2, F3 or REX before VEX give #UD",
          [](const Sample& s) {
              unsigned n = s.prefixes();
@@ -250,6 +251,15 @@ std::vector<Reason> reasons() {
          [](const Sample& s) {
              return s.only_here() && s.row_is({"ENDBR32", "ENDBR64", "RDPKRU", "WRPKRU", "SERIALIZE",
                                                "VBROADCASTI128", "NOP", "PREFETCH", "UD0"});
+         }},
+        {"newer than Capstone's tables: what it calls otherwise, or not at all",
+         [](const Sample& s) {
+             return s.here() &&
+                    s.row_is({"INCSSP",    "RDSSP",    "SAVEPREVSSP", "RSTORSSP",  "WRSS",      "WRUSS",
+                              "SETSSBSY",  "CLRSSBSY", "UMONITOR",    "UMWAIT",    "TPAUSE",    "MOVDIRI",
+                              "MOVDIR64B", "CLDEMOTE", "WBNOINVD",    "WRMSRNS",   "RDMSRLIST", "WRMSRLIST",
+                              "UIRET",     "TESTUI",   "CLUI",        "STUI",      "SENDUIPI",  "ERETS",
+                              "ERETU",     "LKGS"});
          }},
         {"fences ignore ModRM.rm",
          [](const Sample& s) {

@@ -37,7 +37,10 @@ public:
     void raise(u8 vector) override { vectors.push_back(vector); }
     std::optional<MachinePhys> mmio_page() const override { return page; }
 
+    void send_user_notification(u32 destination, u8 vector) override { notifications.emplace_back(destination, vector); }
+
     std::vector<u8> vectors;
+    std::vector<std::pair<u32, u8>> notifications;
     u8 tpr = 0;
     bool x2apic = false;  ///< takes MSR writes and notes them
     std::vector<std::pair<u32, u64>> msr_writes;
@@ -50,8 +53,9 @@ inline CpuModel all_features_model() {
     m.name = "test";
     for (std::size_t i = 1; i < feature_count; ++i) m.features.set(static_cast<Feature>(i));
     m.features.set(Feature::la57, false);
-    m.valid_cr4 = 0xFFFFFFFF;
+    m.valid_cr4 = 0x1FFFFFFFF;
     m.valid_xcr0 = 7;
+    m.valid_xss = 0x5800;
     m.valid_efer = 0xD01;
     return m;
 }
@@ -127,7 +131,7 @@ public:
         std::array<u8, max_insn_bytes> padded{};
         std::copy_n(bytes.begin(), std::min<std::size_t>(bytes.size(), max_insn_bytes), padded.begin());
         cpu.pending_fault = {};
-        if (isa.decode(padded, cpu.mode, d) != DecodeStatus::ok || !model.features.has(d.row->needs))
+        if (isa.decode(padded, cpu.mode, d, &model.features) != DecodeStatus::ok || !model.features.has(d.row->needs))
             return cpu.ud();
         return execute(d);
     }

@@ -147,6 +147,18 @@ const std::map<std::string, std::vector<Feature>>& scope() {
         {"INVPCID", {F::invpcid}},
         {"PKU", {F::pku}},
         {"SERIALIZE", {F::serialize}},
+        {"WAITPKG", {F::waitpkg}},
+        {"MOVDIRI", {F::movdiri}},
+        {"MOVDIR", {F::movdiri, F::movdir64b}},
+        {"MOVDIR64B", {F::movdir64b}},
+        {"CLDEMOTE", {F::cldemote}},
+        {"WBNOINVD", {F::wbnoinvd}},
+        {"CET", {F::base, F::cet_ss}},
+        {"UINTR", {F::uintr}},
+        {"FRED", {F::fred, F::lkgs}},
+        {"LKGS", {F::lkgs}},
+        {"WRMSRNS", {F::wrmsrns}},
+        {"MSRLIST", {F::msrlist}},
         {"SMAP", {F::smap}},
         {"SEP", {F::sep}},
         {"MONITOR", {F::monitor}},
@@ -162,8 +174,8 @@ const std::map<std::string, std::vector<Feature>>& scope() {
 /// Mode conditions that stand for processors or modes that no model has.
 bool foreign(const std::vector<std::string>& tokens) {
     for (const std::string& t : tokens)
-        for (const char* no : {"EVV", "MPXMODE=1", "CET=1", "IBHF=1", "WBNOINVD=1", "PREFETCHIT=1",
-                               "PREFETCHRST=1", "CLDEMOTE=1", "MODE_SHORT_UD0=1", "P4=0", "LZCNT=0",
+        for (const char* no : {"EVV", "MPXMODE=1", "IBHF=1", "PREFETCHIT=1",
+                               "PREFETCHRST=1", "CET=0", "WBNOINVD=0", "CLDEMOTE=0", "MODE_SHORT_UD0=1", "P4=0", "LZCNT=0",
                                "TZCNT=0", "rex2_refining_prefix", "rexb4_prefix", "MAP5", "MAP7", "MODEP5=1"})
             if (t == no) return true;
     return false;
@@ -313,6 +325,14 @@ std::string sdm_name(std::string name) {
         {"POPFQ", "POPF"},
         {"PUSHAD", "PUSHA"},
         {"POPAD", "POPA"},
+        {"INCSSPD", "INCSSP"},
+        {"INCSSPQ", "INCSSP"},
+        {"RDSSPD", "RDSSP"},
+        {"RDSSPQ", "RDSSP"},
+        {"WRSSD", "WRSS"},
+        {"WRSSQ", "WRSS"},
+        {"WRUSSD", "WRUSS"},
+        {"WRUSSQ", "WRUSS"},
         {"IRETD", "IRET"},
         {"IRETQ", "IRET"},
         {"SYSRET_AMD", "SYSRET"},
@@ -409,13 +429,17 @@ struct Accepted {
 std::vector<Accepted> accepted() {
     return {
         {"missing", {"RSM", "UDB"}, "#UD: RSM outside SMM, which no model has; D6 in 64-bit mode"},
-        {"name", {"NOP"}, "XED calls ENDBR so where CET is off"},
         {"access", {"MOVSS", "MOVSD_XMM"}, "the register form keeps the rest of its destination"},
+        {"access", {"RDSSP*"}, "without a shadow stack the register stays"},
         {"access", {"VMASKMOVP*", "VPMASKMOV*"}, "elements that the mask leaves out stay"},
         {"access", {"XSAVE*"}, "of the old area only the header is read"},
         {"feature",
          {"MASKMOVQ", "MOVNTQ", "PAVG*", "PEXTRW", "PINSRW", "PMAX*", "PMIN*", "PMULHUW", "PSADBW", "PSHUFW"},
          "SDM: MMX instructions that came with SSE"},
+        {"flags",
+         {"CLRSSBSY", "RSTORSSP", "SAVEPREVSSP", "TESTUI"},
+         "SDM: CF tells the result and the other flags are cleared; SAVEPREVSSP reads CF"},
+        {"flags", {"UIRET"}, "SDM: DF is among the flags that it loads"},
         {"flags", {"BEXTR"}, "SDM: CF and OF are cleared"},
         {"flags", {"REPE_*", "REPNE_*"}, "the condition is on the ZF that the instruction itself sets"},
         {"flags", {"SBB*"}, "SDM: AF is set according to the result"},
@@ -424,6 +448,9 @@ std::vector<Accepted> accepted() {
          {"LGDT", "LIDT", "SGDT", "SIDT"},
          "the bodies take 10 bytes in 64-bit mode whatever the operand size"},
         {"force64", {"SYSCALL"}, "its body looks at the mode"},
+        {"privilege",
+         {"CLRSSBSY", "SETSSBSY", "WRUSS*", "ERET*", "LKGS", "RDMSRLIST", "WRMSRLIST", "SWAPGS"},
+         "#UD comes before #GP: the body checks"},
         {"privilege",
          {"CLAC", "STAC", "INVPCID", "MONITOR", "MWAIT", "MOV_CR", "MOV_DR", "SYSEXIT", "SYSRET*", "XRSTORS*",
           "XSAVES*", "XSETBV"},
@@ -560,7 +587,7 @@ public:
         }
         fmt::print("Rows that no form reaches:\n");
         for (u16 op = 0; op < isa_.size(); ++op)
-            if (!reached_[op]) {
+            if (!reached_[op] && !(isa_.row(op).traits & traits::cet)) {
                 const InsnRow& r = isa_.row(op);
                 fmt::print("  {} {}map {} {:02X} /{} pp {} w {} l {}\n", r.mnemonic,
                            r.encoding.vex ? "VEX " : "", r.encoding.map, r.encoding.opcode, r.encoding.reg,

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 
+#include "cpu/cet.h"
 #include "cpu/decode/lower.h"
 #include "cpu/interp/handlers.h"
 
@@ -21,11 +22,52 @@ Outcome end_of_block(Cpu& cpu, const Insn& in) {
     return Outcome::branch;
 }
 
+/// SDM "Legacy Compatibility Treatment": a bit map tells the pages of code without ENDBRANCH.
+bool legacy_page(Cpu& cpu, u64 linear, bool& legacy) {
+    const u64 control = cet_now(cpu, cpu.cpl);
+    legacy = false;
+    if (!(control & cet_bits::leg_iw_en)) return true;
+    const u64 width_mask = (1ull << (cpu.cr4 & cr4_bits::la57 ? 57 : 48)) - 1;
+    u8 byte = 0;
+    if (!cpu.load(seg_none, (control & cet_bits::bitmap_base) + ((linear & width_mask) >> 15), byte)) return false;
+    legacy = bit(byte, bits(linear, 14, 12));
+    return true;
+}
+
+/// Legacy code goes on as if nothing waited; else #CP.
+Outcome missing_endbranch(Cpu& cpu, const Insn& in) {
+    const u64 start = cpu.insn_rip(in);
+    const u64 linear = cpu.ea_base_cs() + start;
+    bool legacy = false;
+    if (!legacy_page(cpu, linear, legacy)) return cpu.failed();
+    if (!legacy) return cpu.raise(Fault::of(Vector::cp, cp_code::endbranch));
+    u64& control = cet_control(cpu, cpu.cpl);
+    control &= ~cet_bits::tracker;
+    if (!(control & cet_bits::suppress_dis)) control |= cet_bits::suppress;
+    cpu.mode &= ~mode_bits::endbranch;
+    // The instruction itself, which is one tick together with this check.
+    const Block* b = cpu.blocks->find(cpu, linear);
+    if (b == nullptr) return cpu.failed();
+    const Insn real = b->insn[0];
+    const Outcome o = cpu.blocks->body_of(real)(cpu, real);
+    if (o != Outcome::next) return o;
+    cpu.rip = cpu.next_rip(real);
+    return Outcome::branch;
+}
+
+constexpr Code missing_endbranch_code = code<missing_endbranch>();
 constexpr Code undefined_code = code<undefined_opcode>();
 constexpr Code general_protection_code = code<general_protection>();
 constexpr Code end_code = code<end_of_block>();
 
 std::size_t block_size(unsigned insns) { return sizeof(Block) + insns * sizeof(Insn); }
+
+/// What a waiting tracker accepts: ENDBRANCH of the code's width, and INT3, which a debugger may have put in its place.
+bool ends_tracking(const Decoded& d, u32 mode) {
+    const bool is64 = (mode & mode_bits::code_mask) == mode_bits::code64;
+    if (d.row->traits & traits::endbranch) return (d.modrm == 0xFA) == is64;
+    return d.row->encoding.map == 0 && d.row->encoding.opcode == 0xCC;
+}
 
 /// 64-byte lines touched by [offset, offset + bytes) of a page.
 u64 granules_of(unsigned offset, unsigned bytes) {
@@ -64,6 +106,7 @@ Body BlockCache::body_of(const Insn& in) const {
     switch (in.op) {
     case pseudo_op::end_of_block: return end_code.body;
     case pseudo_op::undefined: return undefined_code.body;
+    case pseudo_op::missing_endbranch: return missing_endbranch_code.body;
     case pseudo_op::general_protection: return general_protection_code.body;
     default: break;
     }
@@ -108,7 +151,7 @@ bool BlockCache::translate(Cpu& cpu, std::span<const u8> bytes, u16 offset, Insn
         ends = true;
         return true;
     };
-    switch (isa_.decode(bytes, cpu.mode, d)) {
+    switch (isa_.decode(bytes, cpu.mode, d, &model_.features)) {
     case DecodeStatus::truncated: return false;
     case DecodeStatus::undefined: return pseudo(pseudo_op::undefined, undefined_code);
     case DecodeStatus::too_long: return pseudo(pseudo_op::general_protection, general_protection_code);
@@ -116,6 +159,9 @@ bool BlockCache::translate(Cpu& cpu, std::span<const u8> bytes, u16 offset, Insn
     }
     const InsnRow& row = *d.row;
     if (!enumerated(d, model_.features)) return pseudo(pseudo_op::undefined, undefined_code);
+    const bool tracked = cpu.mode & mode_bits::endbranch;
+    if (tracked && !ends_tracking(d, cpu.mode))
+        return pseudo(pseudo_op::missing_endbranch, missing_endbranch_code);
     lower(d, cpu.mode, offset, out);
     if ((row.traits & traits::privileged) && (cpu.mode & mode_bits::user))
         return pseudo(pseudo_op::general_protection, general_protection_code);
@@ -126,7 +172,7 @@ bool BlockCache::translate(Cpu& cpu, std::span<const u8> bytes, u16 offset, Insn
         out.h = row.run.by[out.mem()][out.osz()].fast;
         if (out.h == nullptr) return pseudo(pseudo_op::undefined, undefined_code);
     }
-    ends = row.traits & traits::ends_block;
+    ends = (row.traits & traits::ends_block) || tracked;
     return true;
 }
 

@@ -16,6 +16,7 @@ namespace droste {
 namespace pseudo_op {
 inline constexpr u16 end_of_block = 0xFFFF;
 inline constexpr u16 undefined = 0xFFFE;           ///< #UD
+inline constexpr u16 missing_endbranch = 0xFFFC;   ///< an indirect branch led to something else than ENDBRANCH
 inline constexpr u16 general_protection = 0xFFFD;  ///< #GP(0): too long, or privileged in user mode
 }  // namespace pseudo_op
 

@@ -40,8 +40,9 @@ private:
 };
 
 /// How narrowly a row matches; narrower rows are tried first.
-int specificity(const Encoding& e) {
-    return (e.rm >= 0) * 32 + (e.pp != Pp::any) * 16 + (e.reg >= 0) * 4 + (e.mod != Mod::any) * 4 + (e.w >= 0) * 2 +
+int specificity(const InsnRow& r) {
+    const Encoding& e = r.encoding;
+    return ((r.traits & traits::cet) != 0) * 64 + (e.rm >= 0) * 32 + (e.pp != Pp::any) * 16 + (e.reg >= 0) * 4 + (e.mod != Mod::any) * 4 + (e.w >= 0) * 2 +
            e.no_b * 2 +
            (e.l >= 0);
 }
@@ -61,12 +62,14 @@ bool prefix_matches(const Encoding& e, const Decoded& d, u8 vex_pp) {
     return false;
 }
 
-bool row_matches(const InsnRow& r, const Decoded& d, u8 vex_pp, u32 mode) {
+bool row_matches(const InsnRow& r, const Decoded& d, u8 vex_pp, u32 mode, const FeatureSet* features) {
     const Encoding& e = r.encoding;
     const bool is64 = (mode & mode_bits::code_mask) == mode_bits::code64;
     if ((r.traits & traits::only64) && !is64) return false;
     if ((r.traits & traits::no64) && is64) return false;
     if ((r.traits & traits::protected_only) && (mode & mode_bits::real)) return false;
+    if ((r.traits & traits::cet) && !(mode & mode_bits::cet)) return false;
+    if ((r.traits & traits::hint) && features != nullptr && !features->has(r.needs)) return false;
     if (!prefix_matches(e, d, vex_pp)) return false;
     if ((r.traits & traits::no_rep_prefix) && d.rep != Rep::none) return false;
     if (e.w >= 0 && e.w != d.rex_w) return false;
@@ -228,7 +231,7 @@ Isa::Isa(std::span<const RowSpan> tables) {
         }
     for (auto& list : by_opcode_)
         std::stable_sort(list.begin(), list.end(), [&](Candidate a, Candidate b) {
-            return specificity(rows_[a.op]->encoding) > specificity(rows_[b.op]->encoding);
+            return specificity(*rows_[a.op]) > specificity(*rows_[b.op]);
         });
 }
 
@@ -241,7 +244,8 @@ bool enumerated(const Decoded& d, const FeatureSet& features) {
     return features.has(Feature::avx512f) && (whole || features.has(Feature::avx512vl) || is_128n(*d.row));
 }
 
-DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d) const {
+DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d,
+                         const FeatureSet* features) const {
     d = Decoded{};
     Cursor c(code_bytes);
     const u32 code = mode & mode_bits::code_mask;
@@ -268,9 +272,13 @@ DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d) c
         case 0xF2: d.rep = Rep::repne; break;
         case 0xF3: d.rep = Rep::rep; break;
         case 0x26: case 0x2E: case 0x36: case 0x3E:
+            d.no_track = opcode == 0x3E;
             if (!is64) d.segment_override = static_cast<i8>((opcode >> 3) & 3);
             break;
-        case 0x64: case 0x65: d.segment_override = static_cast<i8>(opcode - 0x60); break;
+        case 0x64: case 0x65:
+            d.no_track = false;
+            d.segment_override = static_cast<i8>(opcode - 0x60);
+            break;
         default: prefix = false; break;
         }
         if (!prefix) break;
@@ -337,7 +345,7 @@ DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d) c
         d.modrm = c.peek();
     }
     const auto found = std::find_if(list.begin(), list.end(),
-                                    [&](Candidate x) { return row_matches(*rows_[x.op], d, vex_pp, mode); });
+                                    [&](Candidate x) { return row_matches(*rows_[x.op], d, vex_pp, mode, features); });
     if (found == list.end()) return DecodeStatus::undefined;
     d.op = found->op;
     d.row = rows_[d.op];

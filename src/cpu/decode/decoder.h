@@ -20,6 +20,7 @@ struct Decoded {
     // prefixes
     bool p66 = false, p67 = false, lock = false;
     Rep rep = Rep::none;      ///< the last of F2, F3
+    bool no_track = false;    ///< the last segment prefix is 3EH, also in 64-bit mode
     i8 segment_override = -1; ///< Seg number, -1 none (in 64-bit mode only FS and GS count)
     bool rex = false;
     bool vex = false, evex = false;
@@ -64,9 +65,11 @@ public:
 
     const InsnRow& row(u16 op) const { return *rows_[op]; }
     std::size_t size() const { return rows_.size(); }
-    /// Decodes the instruction at the start of `code` in `mode` (mode_bits). Features are not judged here; what depends
-    /// on CR0, CR4 and XCR0 is tested at run time.
-    DecodeStatus decode(std::span<const u8> code, u32 mode, Decoded& out) const;
+    /// Decodes the instruction at the start of `code` in `mode` (mode_bits). Features are not judged here but for
+    /// traits::hint rows, which processors without the feature decode otherwise (`features` null: all are there); what
+    /// depends on CR0, CR4 and XCR0 is tested at run time.
+    DecodeStatus decode(std::span<const u8> code, u32 mode, Decoded& out,
+                        const FeatureSet* features = nullptr) const;
 
 private:
     struct Candidate {

@@ -63,7 +63,7 @@ void lower(const Decoded& d, u32 mode, u16 offset, Insn& out) {
     // String instructions and moffs have no ModRM but take an override: the default is DS.
     const u8 seg = d.has_modrm || d.segment_override >= 0 ? d.seg : static_cast<u8>(Seg::ds);
     out.sc_seg = static_cast<u8>((d.scale & 3) | (seg << 2) | (d.asz << 5));
-    out.osz_rep = static_cast<u8>((d.osz & 3) | (static_cast<unsigned>(d.rep) << 2));
+    out.osz_rep = static_cast<u8>((d.osz & 3) | (static_cast<unsigned>(d.rep) << 2) | (d.no_track ? 16 : 0));
 }
 
 }  // namespace droste

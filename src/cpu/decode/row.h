@@ -48,6 +48,11 @@ inline constexpr u32 control = 16384;      ///< x87: does not check for pending 
 inline constexpr u32 packed = 1 << 25;       ///< VCOMPRESS, VEXPAND: memory holds the selected elements alone
 inline constexpr u32 own_masking = 1 << 27;  ///< EVEX: the bodies do the masking themselves
 inline constexpr u32 distinct = 1 << 26;     ///< EVEX: #UD when the destination is also a source
+/// The form that code under control-flow enforcement executes: matches in mode_bits::cet alone, before plain rows.
+inline constexpr u32 cet = 1 << 15;
+/// Without the feature the prefix is ignored or the encoding is a NOP: another row is meant (TZCNT and BSF).
+inline constexpr u32 hint = 1 << 17;
+inline constexpr u32 endbranch = 1 << 16;    ///< ENDBR32, ENDBR64: what a tracked indirect branch must meet
 }  // namespace traits
 
 struct InsnRow {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Near branches: Jcc, JMP, CALL, RET, LOOPcc, JCXZ.
+#include "cpu/cet.h"
 #include "cpu/insns/conditions.h"
 #include "cpu/insns/near_branch.h"
 #include "cpu/insns/operand_access.h"
@@ -69,6 +70,66 @@ template <class T> Outcome ret(Cpu& cpu, const Insn& in) {
     return Outcome::branch;
 }
 
+// ---- the forms of code under control-flow enforcement
+
+template <class T> constexpr unsigned shadow_size = sizeof(T) == 8 ? 8 : 4;
+
+/// `tracked`: an indirect CALL. `pushes`: not the CALL of the next instruction, by which code finds its address.
+template <class T> Outcome cet_call_to(Cpu& cpu, const Insn& in, u64 target, bool tracked, bool pushes) {
+    const u64 old_sp = cpu.reg(Gpr::rsp), back = following<T>(cpu, in);
+    const auto undo = [&] {
+        cpu.reg(Gpr::rsp) = old_sp;
+        return Outcome::fault;
+    };
+    if (!push(cpu, static_cast<T>(back))) return cpu.failed();
+    if (!branch_target<T>(cpu, target)) return undo();
+    if (pushes && shadow_stack_enabled(cpu, cpu.cpl)) {
+        const u64 ssp = cpu.cet.ssp - shadow_size<T>;
+        if (!shadow_store(cpu, ssp, shadow_size<T>, static_cast<T>(back), cpu.cpl == 3)) return undo();
+        cpu.cet.ssp = ssp;
+    }
+    if (tracked) track_near_branch(cpu, in);
+    cpu.rip = target;
+    return Outcome::branch;
+}
+template <class T> Outcome cet_call_relative(Cpu& cpu, const Insn& in) {
+    return cet_call_to<T>(cpu, in, relative_target<T>(cpu, in), false, in.imm != 0);
+}
+template <class T> Outcome cet_call_reg(Cpu& cpu, const Insn& in) {
+    return cet_call_to<T>(cpu, in, cpu.reg<T>(in.rm), true, true);
+}
+template <class T> Outcome cet_call_mem(Cpu& cpu, const Insn& in) {
+    T target;
+    if (!cpu.load(in, target)) return cpu.failed();
+    return cet_call_to<T>(cpu, in, target, true, true);
+}
+template <class T> Outcome cet_jmp_to(Cpu& cpu, const Insn& in, u64 target) {
+    const Outcome o = branch_to<T>(cpu, target);
+    if (o == Outcome::branch) track_near_branch(cpu, in);
+    return o;
+}
+template <class T> Outcome cet_jmp_reg(Cpu& cpu, const Insn& in) {
+    return cet_jmp_to<T>(cpu, in, cpu.reg<T>(in.rm));
+}
+template <class T> Outcome cet_jmp_mem(Cpu& cpu, const Insn& in) {
+    T target;
+    if (!cpu.load(in, target)) return cpu.failed();
+    return cet_jmp_to<T>(cpu, in, target);
+}
+template <class T> Outcome cet_ret(Cpu& cpu, const Insn& in) {
+    if (!shadow_stack_enabled(cpu, cpu.cpl)) return ret<T>(cpu, in);
+    const u64 old_sp = cpu.reg(Gpr::rsp);
+    T value;
+    if (!pop(cpu, value)) return cpu.failed();
+    cpu.reg(Gpr::rsp) = old_sp;
+    u64 saved = 0;
+    if (!shadow_load(cpu, cpu.cet.ssp, shadow_size<T>, saved, cpu.cpl == 3)) return cpu.failed();
+    if (saved != value) return cpu.raise(Fault::of(Vector::cp, cp_code::near_ret));
+    const Outcome o = ret<T>(cpu, in);
+    if (o == Outcome::branch) cpu.cet.ssp += shadow_size<T>;
+    return o;
+}
+
 // ---- LOOPcc, JCXZ: the counter has the width of the address size
 
 enum class Loop : u8 { while_not_zero, while_zero, always };
@@ -108,7 +169,17 @@ constexpr Bodies call_indirect{{Code{}, code<call_reg<u16>>(), code<call_reg<u32
 constexpr Bodies jmp_indirect{{Code{}, code<jmp_reg<u16>>(), code<jmp_reg<u32>>(), code<jmp_reg<u64>>()},
                               {Code{}, code<jmp_mem<u16>>(), code<jmp_mem<u32>>(), code<jmp_mem<u64>>()}};
 
+constexpr Bodies cet_call_indirect{
+    {Code{}, code<cet_call_reg<u16>>(), code<cet_call_reg<u32>>(), code<cet_call_reg<u64>>()},
+    {Code{}, code<cet_call_mem<u16>>(), code<cet_call_mem<u32>>(), code<cet_call_mem<u64>>()}};
+constexpr Bodies cet_jmp_indirect{
+    {Code{}, code<cet_jmp_reg<u16>>(), code<cet_jmp_reg<u32>>(), code<cet_jmp_reg<u64>>()},
+    {Code{}, code<cet_jmp_mem<u16>>(), code<cet_jmp_mem<u32>>(), code<cet_jmp_mem<u64>>()}};
+constexpr Bodies cet_call_sizes = sizes<cet_call_relative<u16>, cet_call_relative<u32>, cet_call_relative<u64>>();
+constexpr Bodies cet_ret_sizes = sizes<cet_ret<u16>, cet_ret<u32>, cet_ret<u64>>();
+
 constexpr u32 near = traits::ends_block | traits::force64;
+constexpr u32 enforced = near | traits::cet | traits::not_user_fuzzed;
 
 constexpr InsnRow rows[] = {
     // clang-format off
@@ -151,6 +222,11 @@ constexpr InsnRow rows[] = {
     {"CALL", "FF /2"_op, "Ev"_operands, call_indirect, Feature::base, near},
     {"RET", "C3"_op, ""_operands, ret_sizes, Feature::base, near},
     {"RET", "C2 iw"_op, "Iw"_operands, ret_sizes, Feature::base, near},
+    {"JMP", "FF /4"_op, "Ev"_operands, cet_jmp_indirect, Feature::base, enforced},
+    {"CALL", "E8 cz"_op, "Jz"_operands, cet_call_sizes, Feature::base, enforced},
+    {"CALL", "FF /2"_op, "Ev"_operands, cet_call_indirect, Feature::base, enforced},
+    {"RET", "C3"_op, ""_operands, cet_ret_sizes, Feature::base, enforced},
+    {"RET", "C2 iw"_op, "Iw"_operands, cet_ret_sizes, Feature::base, enforced},
     {"LOOPNE", "E0 cb"_op, "Jb"_operands, loop_sizes<Loop::while_not_zero>(), Feature::base, near,
      "r:Z"_flags},
     {"LOOPE", "E1 cb"_op, "Jb"_operands, loop_sizes<Loop::while_zero>(), Feature::base, near, "r:Z"_flags},

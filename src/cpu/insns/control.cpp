@@ -247,7 +247,7 @@ Outcome invpcid(Cpu& cpu, const Insn& in) {
     }
     switch (kind) {
     case InvpcidType::address:
-        if (!canonical(cpu, address)) return cpu.gp0();
+        if (!holds_linear_address(cpu, address)) return cpu.gp0();
         cpu.mmu.invpcid_address(pcid, Linear(address));
         break;
     case InvpcidType::single_context: cpu.mmu.flush_pcid(pcid); break;
@@ -327,6 +327,7 @@ template <bool on> Outcome set_ac(Cpu& cpu, const Insn&) {
 }
 
 Outcome swapgs(Cpu& cpu, const Insn&) {
+    if (cpu.cr4 & cr4_bits::fred) return cpu.ud();
     if (cpu.cpl != 0) return cpu.gp0();
     Segment& gs = cpu.segment(Seg::gs);
     std::swap(gs.base, cpu.kernel_gs_base);
@@ -371,12 +372,14 @@ constexpr InsnRow rows[] = {
      user_block | traits::force64},
     {"INVD", "0F 08"_op, ""_operands, code<invalidate_caches<Gate::invd>>(), Feature::base, kernel},
     {"WBINVD", "0F 09"_op, ""_operands, code<invalidate_caches<Gate::wbinvd>>(), Feature::base, kernel},
+    {"WBNOINVD", "F3 0F 09"_op, ""_operands, code<invalidate_caches<Gate::wbinvd>>(), Feature::wbnoinvd,
+     kernel | traits::hint},
     {"CLI", "FA"_op, ""_operands, code<cli>(), Feature::base, system, "w:I"_flags},
     {"STI", "FB"_op, ""_operands, code<sti>(), Feature::base, user_block, "w:I"_flags},
     {"HLT", "F4"_op, ""_operands, code<hlt>(), Feature::base, kernel_block},
     {"CLAC", "NP 0F 01 CA"_op, ""_operands, code<set_ac<false>>(), Feature::smap, system},
     {"STAC", "NP 0F 01 CB"_op, ""_operands, code<set_ac<true>>(), Feature::smap, system},
-    {"SWAPGS", "0F 01 F8"_op, ""_operands, code<swapgs>(), Feature::lm, kernel | traits::only64},
+    {"SWAPGS", "0F 01 F8"_op, ""_operands, code<swapgs>(), Feature::lm, system | traits::only64},
     {"RDFSBASE", "F3 0F AE /0 reg"_op, "=Ry"_operands, code<read_base<Seg::fs>>(), Feature::fsgsbase,
      base_traits},
     {"RDGSBASE", "F3 0F AE /1 reg"_op, "=Ry"_operands, code<read_base<Seg::gs>>(), Feature::fsgsbase,

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Far transfers: JMP, CALL, RET and IRET between segments, privilege levels and tasks; INT; SYSCALL and
 // SYSENTER.
+#include "cpu/cet.h"
 #include "cpu/cpu.h"
 #include "cpu/debug.h"
 #include "cpu/descriptors.h"
+#include "cpu/fred.h"
+#include "cpu/insns/far_return.h"
 #include "cpu/insns/tables.h"
 #include "cpu/interp/handlers.h"
 #include "cpu/segmentation.h"
@@ -84,18 +87,49 @@ void enter_code(Cpu& cpu, u16 selector, const Descriptor& d, unsigned level, u64
     cpu.charge(CostEvent::far_transfer);
 }
 
+/// The same for JMP and CALL, whose targets are tracked.
+void enter_called_code(Cpu& cpu, u16 selector, const Descriptor& d, unsigned level, u64 offset, u64 ssp) {
+    commit_shadow_entry(cpu, level, ssp);
+    set_code_segment(cpu, selector, d, level);
+    track_far_transfer(cpu);
+    cpu.rip = offset;
+    cpu.segments_changed();
+    cpu.charge(CostEvent::far_transfer);
+}
+
+bool to_long_code(const Cpu& cpu, const Descriptor& code) { return cpu.long_mode() && code.l(); }
+
+/// The shadow stack of a far CALL; a far JMP leaves it as it is.
+bool shadow_call(Cpu& cpu, const Insn& in, const Descriptor& code, unsigned level, u64& ssp) {
+    const u64 base = cpu.code64() ? 0 : cpu.segment(Seg::cs).base;
+    return enter_shadow_stack(cpu, {.level = level, .new_stack = level != cpu.cpl, .ist = 0,
+                                    .to64 = to_long_code(cpu, code), .cs = cpu.segment(Seg::cs).selector,
+                                    .lip = base + cpu.next_rip(in), .error_code = 0},
+                              ssp);
+}
+/// SDM "JMP": the SSP must fit a target that is not 64-bit code.
+bool shadow_jump(Cpu& cpu, const Descriptor& code, u64& ssp) {
+    ssp = cpu.cet.ssp;
+    if (!shadow_stack_enabled(cpu, cpu.cpl) || to_long_code(cpu, code) || (ssp >> 32) == 0) return true;
+    return refuse(cpu, Vector::gp, 0);
+}
+
 bool direct_transfer(Cpu& cpu, const Insn& in, u16 selector, DescriptorAt& code, u64 offset, Transfer kind) {
     if (!check_direct_code(cpu, selector, code.d)) return false;
     offset &= size_mask(in.osz());
     if (!check_target(cpu, code.d, offset) || !mark_accessed(cpu, code)) return false;
+    u64 ssp = 0;
     if (kind == Transfer::call) {
         const unsigned size = 1u << in.osz();
         StackWriter stack(cpu, 0);
-        if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size))
+        if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size) ||
+            !shadow_call(cpu, in, code.d, cpu.cpl, ssp))
             return false;
         cpu.set_sp(stack.sp());
+    } else if (!shadow_jump(cpu, code.d, ssp)) {
+        return false;
     }
-    enter_code(cpu, selector, code.d, cpu.cpl, offset);
+    enter_called_code(cpu, selector, code.d, cpu.cpl, offset, ssp);
     return true;
 }
 
@@ -115,7 +149,7 @@ bool gate_code(Cpu& cpu, const Descriptor& gate, Transfer kind, DescriptorAt& co
 
 /// CALL through a gate to an inner level (SDM "CALL", MORE-PRIVILEGE).
 bool call_inner(Cpu& cpu, const Insn& in, const Descriptor& gate, const Descriptor& code, unsigned level,
-                u64 offset) {
+                u64 offset, u64& ssp) {
     u16 ss = 0;
     u64 sp = 0;
     if (!inner_stack(cpu, level, 0, ss, sp)) return false;
@@ -141,7 +175,9 @@ bool call_inner(Cpu& cpu, const Insn& in, const Descriptor& gate, const Descript
         return false;
     for (unsigned i = parameters; i-- > 0;)
         if (!stack.push(copied[i], size)) return false;
-    if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size)) return false;
+    if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size) ||
+        !shadow_call(cpu, in, code, level, ssp))
+        return false;
     cpu.segment(Seg::ss) = new_ss;
     cpu.reg(Gpr::rsp) = stack.sp();
     return true;
@@ -153,20 +189,26 @@ bool gate_transfer(Cpu& cpu, const Insn& in, const Descriptor& gate, Transfer ki
     if (!gate_code(cpu, gate, kind, code, level)) return false;
     const bool long64 = cpu.long_mode();
     const bool wide = gate.type() & 8;
+    u64 ssp = 0;
     const u64 offset = long64 ? gate.gate_offset64() : wide ? gate.gate_offset32() : gate.gate_offset16();
     if (level != cpu.cpl) {
-        if (!call_inner(cpu, in, gate, code.d, level, offset)) return false;
+        // FRED leaves no way between privilege levels but its own.
+        if (fred_enabled(cpu)) return refuse(cpu, Vector::gp, selector_error(gate.gate_selector()));
+        if (!call_inner(cpu, in, gate, code.d, level, offset, ssp)) return false;
     } else {
         if (!check_target(cpu, code.d, offset)) return false;
         if (kind == Transfer::call) {
             const unsigned size = long64 ? 8 : wide ? 4 : 2;
             StackWriter stack(cpu, 0);
-            if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size))
+            if (!stack.push(cpu.segment(Seg::cs).selector, size) || !stack.push(cpu.next_rip(in), size) ||
+                !shadow_call(cpu, in, code.d, level, ssp))
                 return false;
             cpu.set_sp(stack.sp());
+        } else if (!shadow_jump(cpu, code.d, ssp)) {
+            return false;
         }
     }
-    enter_code(cpu, gate.gate_selector(), code.d, level, offset);
+    enter_called_code(cpu, gate.gate_selector(), code.d, level, offset, ssp);
     return true;
 }
 
@@ -239,19 +281,20 @@ template <Transfer kind> Outcome far_indirect(Cpu& cpu, const Insn& in) {
 
 // ---- returns
 
-/// The code segment that RET or IRET goes back to (not null).
-bool return_code(Cpu& cpu, u16 selector, DescriptorAt& code) {
+}  // namespace
+
+bool return_code(Cpu& cpu, u16 selector, DescriptorAt& code, LevelChange kind) {
     if (!read_descriptor(cpu, selector, Vector::gp, 0, code)) return false;
     const Descriptor& d = code.d;
     const unsigned level = rpl(selector);
     const bool allowed = level >= cpu.cpl && (d.conforming() ? d.dpl() <= level : d.dpl() == level);
-    if (!d.code() || !allowed || (cpu.long_mode() && d.l() && d.db()))
+    const bool eretu_only = fred_enabled(cpu) && level != cpu.cpl && kind == LevelChange::forbidden_by_fred;
+    if (!d.code() || !allowed || eretu_only || (cpu.long_mode() && d.l() && d.db()))
         return refuse(cpu, Vector::gp, selector_error(selector));
     if (!d.present()) return refuse(cpu, Vector::np, selector_error(selector));
     return true;
 }
 
-/// The stack segment popped by a return to `level`. A null one is allowed in 64-bit code below level 3.
 bool return_stack(Cpu& cpu, u16 selector, unsigned level, bool to64, Segment& out) {
     if (null_selector(selector)) {
         if (!to64 || level == 3 || rpl(selector) != level) return refuse(cpu, Vector::gp, 0);
@@ -265,12 +308,17 @@ bool return_stack(Cpu& cpu, u16 selector, unsigned level, bool to64, Segment& ou
     return true;
 }
 
+namespace {
+
 /// The stack pointer popped by a return: its width is the new stack's.
 void set_returned_sp(Cpu& cpu, u64 sp, bool to64, unsigned size) {
     const u64 mask = to64 ? ~0ull : cpu.segment(Seg::ss).db() ? 0xFFFFFFFF : 0xFFFF;
     sp &= size_mask(size == 8 ? 3 : size == 4 ? 2 : 1);
     cpu.reg(Gpr::rsp) = mask == 0xFFFF ? (cpu.reg(Gpr::rsp) & ~mask) | (sp & mask) : sp & mask;
 }
+
+/// Linear address of CS:offset, as shadow stacks keep it.
+u64 linear_ip(bool to64, const Descriptor& code, u64 offset) { return to64 ? offset : (code.base() + offset) & 0xFFFFFFFF; }
 
 Outcome return_protected(Cpu& cpu, const Insn& in, u64 extra) {
     const unsigned size = 1u << in.osz();
@@ -282,10 +330,16 @@ Outcome return_protected(Cpu& cpu, const Insn& in, u64 extra) {
     DescriptorAt code;
     if (!return_code(cpu, selector, code)) return cpu.failed();
     const unsigned level = rpl(selector);
-    const bool to64 = cpu.long_mode() && code.d.l();
+    const bool to64 = to_long_code(cpu, code.d);
     stack.skip(extra);
+    ShadowReturn shadow;
+    const auto shadow_return = [&](u64 to) {
+        return leave_shadow_stack(cpu, ReturnKind::far_ret, selector, linear_ip(to64, code.d, to), level, to64, shadow);
+    };
     if (level == cpu.cpl) {
-        if (!check_target(cpu, code.d, offset) || !mark_accessed(cpu, code)) return cpu.failed();
+        if (!check_target(cpu, code.d, offset) || !mark_accessed(cpu, code) || !shadow_return(offset))
+            return cpu.failed();
+        if (shadow.restores) cpu.cet.ssp = shadow.ssp;
         cpu.set_sp(stack.sp());
         enter_code(cpu, selector, code.d, level, offset);
         return Outcome::branch;
@@ -294,8 +348,9 @@ Outcome return_protected(Cpu& cpu, const Insn& in, u64 extra) {
     Segment new_ss;
     if (!stack.pop(sp, size) || !stack.pop(ss, size) ||
         !return_stack(cpu, static_cast<u16>(ss), level, to64, new_ss) || !check_target(cpu, code.d, offset) ||
-        !mark_accessed(cpu, code))
+        !mark_accessed(cpu, code) || !shadow_return(offset))
         return cpu.failed();
+    if (shadow.restores) cpu.cet.ssp = shadow.ssp;
     cpu.segment(Seg::ss) = new_ss;
     set_returned_sp(cpu, sp, to64, size);
     set_code_segment(cpu, selector, code.d, level);
@@ -412,6 +467,13 @@ Outcome iret_to_v86(Cpu& cpu, StackReader& stack, u64 offset, u16 cs, u64 image)
     for (u64& v : popped)
         if (!stack.pop(v, 4)) return cpu.failed();
     if (offset > 0xFFFF) return cpu.gp0();
+    // Virtual-8086 mode has no shadow stack; the one that is left becomes free.
+    if (shadow_stack_enabled(cpu, 0)) {
+        const u64 ssp = cpu.cet.ssp;
+        bool found = false;
+        if (ssp & 7) return cpu.raise(Fault::of(Vector::cp, cp_code::far_ret_iret));
+        if (!shadow_exchange(cpu, ssp, ssp | shadow_token_busy, ssp, false, found)) return cpu.failed();
+    }
     constexpr u64 loadable = arithmetic | tf | if_ | df | iopl | nt | rf | vm | ac | vif | vip | id;
     cpu.write_rflags(image & loadable);
     cpu.cpl = 3;
@@ -444,6 +506,10 @@ Outcome iret_protected(Cpu& cpu, const Insn& in) {
                        !return_stack(cpu, static_cast<u16>(ss), level, to64, new_ss)))
         return cpu.failed();
     if (!check_target(cpu, code.d, offset) || !mark_accessed(cpu, code)) return cpu.failed();
+    ShadowReturn shadow;
+    if (!leave_shadow_stack(cpu, ReturnKind::iret, selector, linear_ip(to64, code.d, offset), level, to64, shadow))
+        return cpu.failed();
+    if (shadow.restores) cpu.cet.ssp = shadow.ssp;
     const u64 mask = changeable_flags(cpu, size);
     const bool outer = level != cpu.cpl;
     if (with_stack) {
@@ -493,8 +559,23 @@ void trap_by_new_flags(Cpu& cpu) {
     cpu.set_attention();
 }
 
+/// SYSCALL and SYSENTER put the user's SSP away, and leave it to SETSSBSY to set up the system's.
+void put_user_ssp_away(Cpu& cpu) {
+    if (shadow_stack_enabled(cpu, cpu.cpl)) cpu.cet.pl_ssp[3] = cpu.cet.ssp;
+}
+void enter_system(Cpu& cpu) {
+    cpu.cpl = 0;
+    if (cet_at_level(cpu, 0) & cet_bits::sh_stk_en) cpu.cet.ssp = 0;
+    track_far_transfer(cpu);
+}
+/// SYSRET and SYSEXIT. Before CPL changes.
+void leave_system(Cpu& cpu) {
+    if (cet_at_level(cpu, 3) & cet_bits::sh_stk_en) cpu.cet.ssp = cpu.cet.pl_ssp[3];
+}
+
 Outcome syscall(Cpu& cpu, const Insn& in) {
     if (!cpu.code64() || !(cpu.efer & efer_bits::sce)) return cpu.ud();
+    if (fred_enabled(cpu)) return fred_system_call(cpu, in, fred_other::syscall);
     const u64 image = cpu.read_rflags();
     cpu.reg(Gpr::rcx) = cpu.next_rip(in);
     cpu.reg(Gpr::r11) = image & ~rf;
@@ -502,7 +583,8 @@ Outcome syscall(Cpu& cpu, const Insn& in) {
     const u16 selector = static_cast<u16>((cpu.star >> 32) & 0xFFFC);
     cpu.segment(Seg::cs) = flat(selector, access_rights::code64);
     cpu.segment(Seg::ss) = flat(static_cast<u16>(selector + 8), access_rights::data32);
-    cpu.cpl = 0;
+    put_user_ssp_away(cpu);
+    enter_system(cpu);
     cpu.write_rflags(image & ~(cpu.fmask | rf | vm));
     cpu.segments_changed();
     trap_by_new_flags(cpu);
@@ -511,7 +593,7 @@ Outcome syscall(Cpu& cpu, const Insn& in) {
 }
 
 Outcome sysret(Cpu& cpu, const Insn& in) {
-    if (!cpu.code64() || !(cpu.efer & efer_bits::sce)) return cpu.ud();
+    if (!cpu.code64() || fred_enabled(cpu) || !(cpu.efer & efer_bits::sce)) return cpu.ud();
     if (cpu.cpl != 0) return cpu.gp0();
     const bool to64 = in.osz() == 3;
     const u64 target = cpu.reg(Gpr::rcx);
@@ -522,6 +604,7 @@ Outcome sysret(Cpu& cpu, const Insn& in) {
         flat(cs, (to64 ? access_rights::code64 : access_rights::code32) | access_rights::dpl3);
     cpu.segment(Seg::ss) =
         flat(static_cast<u16>((base + 8) | 3), access_rights::data32 | access_rights::dpl3);
+    leave_system(cpu);
     cpu.cpl = 3;
     cpu.rip = to64 ? target : target & 0xFFFFFFFF;
     cpu.write_rflags((cpu.reg(Gpr::r11) & 0x3C7FD7) | fixed1);
@@ -532,22 +615,25 @@ Outcome sysret(Cpu& cpu, const Insn& in) {
     return Outcome::branch;
 }
 
-Outcome sysenter(Cpu& cpu, const Insn&) {
+Outcome sysenter(Cpu& cpu, const Insn& in) {
+    if (fred_enabled(cpu)) return fred_system_call(cpu, in, fred_other::sysenter);
     if (!cpu.protected_mode() || null_selector(static_cast<u16>(cpu.sysenter_cs))) return cpu.gp0();
     const bool lm = cpu.long_mode();
+    put_user_ssp_away(cpu);
     cpu.write_rflags(cpu.read_rflags() & ~(vm | if_ | rf));
     const u16 cs = static_cast<u16>(cpu.sysenter_cs & 0xFFFC);
     cpu.segment(Seg::cs) = flat(cs, lm ? access_rights::code64 : access_rights::code32);
     cpu.segment(Seg::ss) = flat(static_cast<u16>(cs + 8), access_rights::data32);
     cpu.reg(Gpr::rsp) = lm ? cpu.sysenter_esp : cpu.sysenter_esp & 0xFFFFFFFF;
     cpu.rip = lm ? cpu.sysenter_eip : cpu.sysenter_eip & 0xFFFFFFFF;
-    cpu.cpl = 0;
+    enter_system(cpu);
     cpu.segments_changed();
     cpu.charge(CostEvent::sysenter);
     return Outcome::branch;
 }
 
 Outcome sysexit(Cpu& cpu, const Insn& in) {
+    if (fred_enabled(cpu)) return cpu.ud();
     if (!cpu.protected_mode() || cpu.cpl != 0 || null_selector(static_cast<u16>(cpu.sysenter_cs)))
         return cpu.gp0();
     const bool to64 = in.osz() == 3;
@@ -560,6 +646,7 @@ Outcome sysexit(Cpu& cpu, const Insn& in) {
                                 access_rights::data32 | access_rights::dpl3);
     cpu.reg(Gpr::rsp) = to64 ? sp : sp & 0xFFFFFFFF;
     cpu.rip = to64 ? target : target & 0xFFFFFFFF;
+    leave_system(cpu);
     cpu.cpl = 3;
     cpu.segments_changed();
     cpu.charge(CostEvent::sysexit);

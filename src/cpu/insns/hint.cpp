@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Instructions that do nothing or only fault: NOP and the hint space, PREFETCH, ENDBR; UD0, UD1, UD2; BOUND.
+#include "cpu/cet.h"
 #include "cpu/insns/operand_access.h"
 #include "cpu/insns/tables.h"
 
@@ -27,6 +28,17 @@ template <class S> Outcome bound(Cpu& cpu, const Insn& in) {
 }
 constexpr std::array<Code, 4> bound_sizes{Code{}, code<bound<i16>>(), code<bound<i32>>(), Code{}};
 
+/// SDM "ENDBR64": ends the wait for it, and the suppression that legacy code brought, in code of its own width.
+template <bool wide> Outcome endbranch(Cpu& cpu, const Insn& in) {
+    if (cpu.code64() != wide || !endbranch_enabled(cpu, cpu.cpl)) return Outcome::next;
+    cet_control(cpu, cpu.cpl) &= ~(cet_bits::tracker | cet_bits::suppress);
+    if (!(cpu.mode & mode_bits::endbranch)) return Outcome::next;
+    cpu.mode &= ~mode_bits::endbranch;
+    cpu.rip = cpu.next_rip(in);
+    return Outcome::branch;
+}
+constexpr u32 tracked = traits::cet | traits::endbranch | traits::not_user_fuzzed;
+
 // Memory operands of hints are not accessed. What 0F 19..1F mean elsewhere (MPX, CLDEMOTE, CET) is NOP on
 // processors that do not enumerate it: SDM "NOP", "Reserved NOP".
 constexpr InsnRow rows[] = {
@@ -37,8 +49,11 @@ constexpr InsnRow rows[] = {
     {"PREFETCHT2", "0F 18 /3 mem"_op, "Mb"_operands, code<nothing>()},
     {"PREFETCHW", "0F 0D /1 mem"_op, "Mb"_operands, code<nothing>()},
     {"PREFETCH", "0F 0D /r"_op, "Ev"_operands, code<nothing>()},
-    {"ENDBR32", "F3 0F 1E FB"_op, ""_operands, code<nothing>()},
-    {"ENDBR64", "F3 0F 1E FA"_op, ""_operands, code<nothing>()},
+    {"ENDBR32", "F3 0F 1E FB"_op, ""_operands, code<nothing>(), Feature::base, traits::endbranch},
+    {"ENDBR64", "F3 0F 1E FA"_op, ""_operands, code<nothing>(), Feature::base, traits::endbranch},
+    {"ENDBR32", "F3 0F 1E FB"_op, ""_operands, code<endbranch<false>>(), Feature::base, tracked},
+    {"ENDBR64", "F3 0F 1E FA"_op, ""_operands, code<endbranch<true>>(), Feature::base, tracked},
+    {"CLDEMOTE", "NP 0F 1C /0 mem"_op, "Mb"_operands, code<nothing>(), Feature::cldemote, traits::hint},
     {"NOP", "NOB 90"_op, ""_operands, code<nothing>()},
     {"NOP", "0F 18 /r"_op, "Ev"_operands, code<nothing>()},
     {"NOP", "0F 19 /r"_op, "Ev"_operands, code<nothing>()},

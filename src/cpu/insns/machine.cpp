@@ -211,6 +211,7 @@ Outcome mwait(Cpu& cpu, const Insn& in) {
     cpu.rip = cpu.next_rip(in);
     cpu.monitor_armed = false;
     cpu.mwait_wakes_masked = extensions & 1;
+    cpu.wait_until = never;
     cpu.activity = Activity::mwait;
     cpu.set_attention();
     return Outcome::halt;
@@ -265,6 +266,7 @@ Outcome flush_line(Cpu& cpu, const Insn& in) {
 }
 
 constexpr u32 system = traits::not_user_fuzzed;
+constexpr u32 randoms = traits::not_user_fuzzed | traits::no_rep_prefix;
 constexpr u32 io = traits::not_user_fuzzed | traits::ends_block;
 
 constexpr InsnRow rows[] = {
@@ -275,6 +277,7 @@ constexpr InsnRow rows[] = {
     {"RDPMC", "0F 33"_op, ""_operands, code<rdpmc>(), Feature::base, system},
     {"RDMSR", "0F 32"_op, ""_operands, code<rdmsr>(), Feature::msr, system | traits::privileged},
     {"WRMSR", "0F 30"_op, ""_operands, code<wrmsr>(), Feature::msr, io | traits::privileged},
+    {"WRMSRNS", "NP 0F 01 C6"_op, ""_operands, code<wrmsr>(), Feature::wrmsrns, io | traits::privileged},
     {"IN", "E4 ib"_op, "=AL, Ib"_operands, code<in_port<PortOperand::immediate>>(), Feature::base, io},
     {"IN", "E5 ib"_op, "=rAX, Ib"_operands, code<in_port<PortOperand::immediate>>(), Feature::base, io},
     {"IN", "EC"_op, "=AL, DX"_operands, code<in_port<PortOperand::dx>>(), Feature::base, io},
@@ -286,9 +289,9 @@ constexpr InsnRow rows[] = {
     {"MONITOR", "NP 0F 01 C8"_op, ""_operands, code<monitor>(), Feature::monitor, system},
     {"MWAIT", "NP 0F 01 C9"_op, ""_operands, code<mwait>(), Feature::monitor, io},
     {"PAUSE", "F3 90"_op, ""_operands, code<pause>(), Feature::base, system},
-    {"RDRAND", "0F C7 /6 reg"_op, "=Rv"_operands, code<random<Gate::rdrand>>(), Feature::rdrand, system,
+    {"RDRAND", "0F C7 /6 reg"_op, "=Rv"_operands, code<random<Gate::rdrand>>(), Feature::rdrand, randoms,
      "w:OSZAPC"_flags},
-    {"RDSEED", "0F C7 /7 reg"_op, "=Rv"_operands, code<random<Gate::rdseed>>(), Feature::rdseed, system,
+    {"RDSEED", "0F C7 /7 reg"_op, "=Rv"_operands, code<random<Gate::rdseed>>(), Feature::rdseed, randoms,
      "w:OSZAPC"_flags},
     {"LFENCE", "NP 0F AE /5 reg"_op, ""_operands, code<fence>(), Feature::sse2, system},
     {"MFENCE", "NP 0F AE /6 reg"_op, ""_operands, code<fence>(), Feature::sse2, system},

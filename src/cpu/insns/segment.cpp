@@ -118,7 +118,7 @@ template <TableRegister CpuState::*table> Outcome load_table(Cpu& cpu, const Ins
     if (!cpu.load(s, linear, limit)) return cpu.failed();
     if (long64) {
         if (!cpu.load(s, linear + 2, base)) return cpu.failed();
-        if (!canonical(cpu, base)) return cpu.gp0();
+        if (!holds_linear_address(cpu, base)) return cpu.gp0();
     } else {
         if (!cpu.load(s, linear + 2, base32)) return cpu.failed();
         base = in.osz() == 1 ? base32 & 0xFFFFFF : base32;
@@ -152,7 +152,7 @@ Outcome lldt(Cpu& cpu, const Insn& in) {
     DescriptorAt at;
     if (in_ldt(selector)) return cpu.raise(Fault::of(Vector::gp, selector_error(selector)));
     if (!read_system_descriptor(cpu, selector, Vector::gp, 0, at)) return cpu.failed();
-    if (!at.d.system() || at.d.type() != system_type::ldt || !canonical(cpu, at.d.base()))
+    if (!at.d.system() || at.d.type() != system_type::ldt || !holds_linear_address(cpu, at.d.base()))
         return cpu.raise(Fault::of(Vector::gp, selector_error(selector)));
     if (!at.d.present()) return cpu.raise(Fault::of(Vector::np, selector_error(selector)));
     set_segment(cpu, Seg::ldtr, selector, at.d);
@@ -174,7 +174,7 @@ Outcome ltr(Cpu& cpu, const Insn& in) {
     const unsigned type = at.d.type();
     const bool available = type == system_type::tss32_available ||
                            (type == system_type::tss16_available && !cpu.long_mode());
-    if (!at.d.system() || !available || !canonical(cpu, at.d.base()))
+    if (!at.d.system() || !available || !holds_linear_address(cpu, at.d.base()))
         return cpu.raise(Fault::of(Vector::gp, selector_error(selector)));
     if (!at.d.present()) return cpu.raise(Fault::of(Vector::np, selector_error(selector)));
     if (!set_busy(cpu, at.address, true)) return cpu.failed();

@@ -11,7 +11,9 @@ std::vector<RowSpan> cpu_instruction_tables() {
             string_rows(),     branch_rows(),  flag_rows(),  hint_rows(),   bcd_rows(),  sse_rows(),
             avx_rows(),        mmx_rows(),     x87_rows(),   crypto_rows(), far_rows(),  segment_rows(),
             control_rows(),    machine_rows(), xsave_rows(), avx_extension_rows(), avx512_move_rows(),
-            avx512_float_rows(), avx512_integer_rows(), avx512_fp16_rows(), avx512_mask_rows()};
+            avx512_float_rows(), avx512_integer_rows(), avx512_fp16_rows(), avx512_mask_rows(),
+            wait_rows(),       direct_store_rows(), msr_list_rows(), shadow_stack_rows(), user_interrupt_rows(),
+            fred_rows()};
 }
 
 }  // namespace droste

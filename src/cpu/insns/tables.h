@@ -38,6 +38,12 @@ RowSpan
 control_rows();  // MOV CR/DR, CLTS LMSW SMSW, INVLPG INVPCID, INVD WBINVD, CLI STI, HLT, SWAPGS, FSGSBASE
 RowSpan machine_rows();  // CPUID RDTSC RDTSCP RDPMC RDMSR WRMSR, IN OUT, MONITOR MWAIT PAUSE, RDRAND RDSEED
                          // RDPID, CLFLUSH..
+RowSpan wait_rows();         // UMONITOR UMWAIT TPAUSE
+RowSpan direct_store_rows(); // MOVDIRI MOVDIR64B
+RowSpan msr_list_rows();     // RDMSRLIST WRMSRLIST
+RowSpan shadow_stack_rows(); // INCSSP RDSSP SAVEPREVSSP RSTORSSP WRSS WRUSS SETSSBSY CLRSSBSY
+RowSpan user_interrupt_rows(); // CLUI STUI TESTUI UIRET SENDUIPI
+RowSpan fred_rows();         // ERETS ERETU LKGS
 RowSpan xsave_rows();        // FXSAVE FXRSTOR XSAVE* XRSTOR* XGETBV XSETBV, RDPKRU WRPKRU
 
 }  // namespace droste

@@ -6,6 +6,7 @@
 #include "cpu/insns/system_operands.h"
 #include "cpu/insns/tables.h"
 #include "cpu/interp/handlers.h"
+#include "cpu/insns/supervisor_state.h"
 #include "cpu/thunk/x87_state.h"
 
 namespace droste {
@@ -76,6 +77,7 @@ struct LoadedState {
     FxArea fx{};
     std::array<std::array<u64, 2>, 16> xmm{}, ymm_high{};
     u32 pkru = 0;
+    SupervisorState supervisor{};
 };
 
 // ---- parts in both directions
@@ -224,7 +226,7 @@ u64 xinuse(const Cpu& cpu) {
     if (low != 0) used |= sse;
     if (high != 0) used |= avx;
     if (cpu.pkru != 0) used |= pkru_state;
-    return used;
+    return used | supervisor_state_in_use(cpu);
 }
 
 u64 instruction_mask(Cpu& cpu) {
@@ -261,6 +263,11 @@ bool write_components(Cpu& cpu, Area& area, u64 requested, u64 saved, bool compa
         const std::array<u32, 2> words{cpu.pkru, 0};
         if (!area.write(component_offset(9, requested, compacted), words.data(), sizeof words)) return false;
     }
+    const SupervisorState s = supervisor_state(cpu);
+    for (const SupervisorPart& part : supervisor_parts)
+        if (bit(saved, part.number) &&
+            !area.write(component_offset(part.number, requested, compacted), &s.q[part.first], 8 * part.count))
+            return false;
     return true;
 }
 
@@ -301,6 +308,8 @@ template <Flavour flavour> Outcome xsave(Cpu& cpu, const Insn& in) {
         const u64 layout = requested | compacted_bit;
         if (!area.write(header_offset + 8, &layout, 8)) return cpu.failed();
     }
+    // SDM "User-Interrupt State Management": what is saved stops being notified.
+    if (supervisor && bit(requested, uintr_component)) set_uinv(cpu, 0);
     cpu.charge(CostEvent::xsave);
     return Outcome::next;
 }
@@ -358,6 +367,11 @@ template <Flavour flavour> Outcome xrstor(Cpu& cpu, const Insn& in) {
         return cpu.failed();
     if ((restored & pkru_state) && !area.read(component_offset(9, layout, compacted), &s.pkru, 4))
         return cpu.failed();
+    for (const SupervisorPart& part : supervisor_parts)
+        if (bit(restored, part.number) &&
+            !area.read(component_offset(part.number, layout, compacted), &s.supervisor.q[part.first], 8 * part.count))
+            return cpu.failed();
+    if (supervisor && !valid_supervisor_state(cpu, s.supervisor, restored)) return cpu.gp0();
 
     if (requested & x87) commit_x87(cpu, s.fx);
     if (reads_mxcsr || (compacted && (requested & sse))) cpu.fx.mxcsr = mxcsr;
@@ -367,6 +381,7 @@ template <Flavour flavour> Outcome xrstor(Cpu& cpu, const Insn& in) {
         cpu.pkru = s.pkru;
         cpu.paging_changed();
     }
+    if (supervisor) load_supervisor_state(cpu, s.supervisor, requested);
     cpu.charge(CostEvent::xrstor);
     return Outcome::next;
 }

@@ -180,6 +180,11 @@ void LocalApic::send(u32 low, u32 destination) {
     bus_.deliver(m, static_cast<Shorthand>(bits(low, 19, 18)), this);
 }
 
+// SDM "User-Interrupt Posted": NDST holds an xAPIC ID in bits 15:8.
+void LocalApic::send_user_notification(u32 destination, u8 vector) {
+    send(vector, x2apic_mode() ? destination : bits(destination, 15, 8));
+}
+
 // SDM "Error Handling": errors collect until ESR is written, which also re-arms the error interrupt.
 void LocalApic::error(u32 error_bit) {
     errors_since_ |= error_bit;

@@ -60,6 +60,8 @@ public:
     void raise(u8 vector) override;
     std::optional<MachinePhys> mmio_page() const override;
     void init_reset() override;
+    void end_of_interrupt() override;
+    void send_user_notification(u32 destination, u8 vector) override;
 
     // Device
     const char* name() const override { return "local_apic"; }
@@ -111,7 +113,6 @@ private:
     void reset_registers();
     void update();
     void accept_fixed(u8 vector, TriggerMode trigger);
-    void end_of_interrupt();
     void error(u32 error_bit);
     void timer_expired() override;
     void deliver_local(Lvt entry);
