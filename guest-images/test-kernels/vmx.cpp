@@ -97,6 +97,20 @@ void instruction_errors()
     check(launch() == Result::fail_invalid, "VMLAUNCH without a current VMCS");
 }
 
+void guest_without_idt()
+{
+    asm volatile("ud2");
+}
+
+// No handler for its exceptions: the third one is the hypervisor's.
+void guest_triple_fault()
+{
+    prepare(vmcs_a, guest_without_idt);
+    write(field::guest_idtr_limit, 0);
+    check(launch() == Result::succeeded, "VMLAUNCH of a guest without an IDT");
+    check_equal(read(field::exit_reason), reason_triple_fault, "its triple fault exits");
+}
+
 // The exit's MSR-load area is checked when it is too late: the processor shuts down.
 void abort_at_exit()
 {
@@ -115,7 +129,7 @@ struct Part {
 };
 constexpr Part parts[] = {{"entry", entry_and_exit, false}, {"controls", invalid_controls, false},
                           {"host", invalid_host_state, false}, {"guest", invalid_guest_state, false},
-                          {"msr", msr_loading, false}, {"errors", instruction_errors, false},
+                          {"msr", msr_loading, false}, {"errors", instruction_errors, false}, {"triple", guest_triple_fault, false},
                           {"abort", abort_at_exit, true}};
 
 } // namespace

@@ -154,6 +154,8 @@ TEST_F(TestKernels, FailedEntriesAreExplained) {
                       HasSubstr("virtual_nmis is 1 in pin_based_controls: clearing it would pass"),
                       HasSubstr("entry 1 at 0x"), HasSubstr("MSR 0xc0000100"),
                       HasSubstr("VMPTRLD failed at tick "), HasSubstr("VMfailInvalid (no current VMCS")));
+    EXPECT_THAT(told.err, AllOf(HasSubstr("triple fault of a guest at tick "), HasSubstr("  first #UD\n"),
+                                HasSubstr("IDT entry 8")));
     const Json& failures = told.report["vm_entry_failures"];
     ASSERT_EQ(failures.size(), 8u);
     EXPECT_EQ(failures[0]["check"], "CR3-target count is not above the number of targets");

@@ -41,6 +41,7 @@ While the guest runs, Ctrl-A x ends it and Ctrl-A a sends Ctrl-A.)";
 constexpr const char* boot_examples = R"(Examples:
   droste boot --kernel bzImage --initrd initramfs.cpio --append "console=ttyS0 panic=-1"
   droste boot --kernel vmx.flat --append "vmx_eoi_virt_test" --memory 2GiB --timeout 60
+  droste boot --kernel vmx.flat --explain-entries
   droste boot --kernel xen --module "bzImage console=hvc0" --module initrd.img --append no-real-mode
 
 The kernel may be a Linux bzImage, an ELF file with a PVH note, or a multiboot kernel.)";
