@@ -185,6 +185,7 @@ void PhysicalMemory::visit(Archive& archive) {
     if (low_ != nullptr) madvise(low_, low_bytes_, MADV_DONTNEED);
     if (high_ != nullptr) madvise(high_, high_bytes_, MADV_DONTNEED);
     std::fill(code_.begin(), code_.end(), 0);
+    for (const Watch& w : watches_) add_code(w.line, watched_lines(w.line));
     while (archive.good()) {
         u64 frame = 0;
         archive.field("frame", frame);

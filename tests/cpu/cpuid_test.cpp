@@ -116,6 +116,39 @@ TEST(Cpuid, StateBits) {
     EXPECT_TRUE(bit(cpuid(model("skylake-sp", {"+hypervisor"}), c, 1, 0).ecx, 31));
 }
 
+// SDM "Hierarchical Mapping of Shared Resources": one package with a core for each processor.
+TEST(Cpuid, Topology) {
+    const CpuModel m = *make_cpu_model("skylake-sp", {});
+    struct Case {
+        u32 processors, addressable, core_bits;
+    };
+    for (const Case& x : {Case{1, 1, 0}, {2, 2, 1}, {3, 4, 2}, {4, 4, 2}, {5, 8, 3}, {64, 64, 6}}) {
+        const CpuidContext c{.apic_id = x.processors - 1, .processors = x.processors};
+        const CpuidResult one = cpuid(m, c, 1, 0);
+        EXPECT_EQ(one.ebx >> 24, x.processors - 1);
+        EXPECT_EQ(one.ebx >> 16 & 0xFF, x.addressable);
+        EXPECT_EQ(one.edx >> 28 & 1, x.processors > 1 ? 1u : 0u);
+        for (u32 cache = 0; cache < 4; ++cache) {
+            const u32 eax = cpuid(m, c, 4, cache).eax;
+            EXPECT_EQ(eax >> 26, x.addressable - 1);
+            EXPECT_EQ(eax >> 14 & 0xFFF, cache == 3 ? x.addressable - 1 : 0) << "level 3 is shared";
+        }
+        for (const u32 leaf : {0xBu, 0x1Fu}) {
+            const CpuidResult threads = cpuid(m, c, leaf, 0), cores = cpuid(m, c, leaf, 1), none = cpuid(m, c, leaf, 2);
+            EXPECT_EQ(threads.eax, 0u);
+            EXPECT_EQ(threads.ebx, 1u);
+            EXPECT_EQ(threads.ecx, 0x100u);
+            EXPECT_EQ(cores.eax, x.core_bits);
+            EXPECT_EQ(cores.ebx, x.processors);
+            EXPECT_EQ(cores.ecx, 0x201u);
+            EXPECT_EQ(none.ebx, 0u);
+            EXPECT_EQ(none.ecx, 2u);
+            for (const CpuidResult& r : {threads, cores, none})
+                EXPECT_EQ(r.edx, x.processors - 1);
+        }
+    }
+}
+
 TEST(Cpuid, BeyondTheLastLeaf) {
     const CpuModel m = model("max");
     const u32 last = cpuid(m, {}, 0, 0).eax;

@@ -237,6 +237,15 @@ TEST(Machine, ChoicesOfTheConfigurationAreWhatTheProcessorHas) {
     EXPECT_EQ(o.find("cpu.model")->choices, choices);
 }
 
+// SDM "LZCNT", "TZCNT": without the feature the prefix is ignored. BSR of 8 is 3, LZCNT 28; BSF of 0 changes nothing.
+TEST(Machine, OldProcessorsIgnoreThePrefixOfLzcntAndTzcnt) {
+    TinyGuest g;
+    g.mov_ecx(8).mov_eax(0).bytes({0xF3, 0x0F, 0xBD, 0xC1, 0xBB, 7, 0, 0, 0, 0x31, 0xC9, 0xF3, 0x0F, 0xBC, 0xD9});
+    g.bytes({0x8D, 0x04, 0xD8}).mov_edx(0xF4).bytes({0xEF}).hlt();  // lea eax, [eax + 8 * ebx]; out
+    EXPECT_EQ(run_guest(g, {"cpu.model=nehalem"}).summary.end.code, 3u + 8 * 7);
+    EXPECT_EQ(run_guest(g, {"cpu.model=skylake-sp"}).summary.end.code, 28u + 8 * 32);
+}
+
 TEST(Machine, EveryProcessorModelRuns) {
     for (const std::string_view name : cpu_model_names()) {
         const Ended r = run_guest(TinyGuest().print("x").power_off(), {"cpu.model=" + std::string(name)});

@@ -106,6 +106,60 @@ TEST(PhysicalMemory, WritersOfCodeAreSeen) {
     m.clear_code(0xFFFF'0000);
 }
 
+struct Line : LineWatcher {
+    unsigned calls = 0;
+    void line_written() override { ++calls; }
+};
+
+// SDM "MONITOR": a store to any byte of the line; once.
+TEST(PhysicalMemory, WriterOfAWatchedLineIsSeenOnce) {
+    MemoryBus bus;
+    PhysicalMemory m(16 << 20, bus);
+    Watcher watcher;
+    Line first, second;
+    m.set_code_watcher(&watcher);
+    m.watch_line(0x5055, first);  // bytes 0x5040 to 0x507F
+    m.watch_line(0x5080, second);
+    EXPECT_TRUE(m.has_code(0x5000));
+    m.write(0x503F, Width::byte, 1);
+    m.write(0x50C0, Width::byte, 1);
+    EXPECT_EQ(first.calls + second.calls, 0u);
+    m.write(0x503F, Width::word, 1);
+    EXPECT_EQ(first.calls, 1u);
+    m.write(0x5040, Width::byte, 1);
+    EXPECT_EQ(first.calls, 1u) << "it watches no longer";
+    EXPECT_EQ(second.calls, 0u);
+    m.watch_line(0x5040, first);
+    const std::vector<u8> zeros(0x1000);
+    m.write_block(0x4FF0, zeros.data(), zeros.size());
+    EXPECT_EQ(first.calls, 2u);
+    EXPECT_EQ(second.calls, 1u);
+}
+
+TEST(PhysicalMemory, WatchedLinesComeAndGoBesideCode) {
+    MemoryBus bus;
+    PhysicalMemory m(16 << 20, bus);
+    Line line;
+    m.add_code(0x5000, 0b1000);
+    m.watch_line(0x5040, line);
+    EXPECT_EQ(m.code_granules(0x5000), 0b1010u);
+    m.clear_code(0x5000);
+    EXPECT_EQ(m.code_granules(0x5000), 0b0010u) << "the watch stays";
+    m.watch_line(0x6040, line);
+    EXPECT_FALSE(m.has_code(0x5000)) << "one line a watcher";
+    EXPECT_EQ(m.code_granules(0x6000), 0b0010u);
+    SaveArchive save;
+    m.visit(save);
+    LoadArchive load(save.data);
+    m.visit(load);
+    EXPECT_EQ(m.code_granules(0x6000), 0b0010u);
+    m.unwatch_line(line);
+    EXPECT_FALSE(m.has_code(0x6000));
+    m.write64(0x6040, 1);
+    EXPECT_EQ(line.calls, 0u);
+    m.unwatch_line(line);
+}
+
 TEST(PhysicalMemory, SavedAndLoaded) {
     MemoryBus bus;
     PhysicalMemory m(0xC000'0000 + 0x10'0000, bus);

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "nested/exit_accounts.h"
+
 namespace droste {
 namespace {
 
@@ -126,6 +128,106 @@ TEST(LevelTracker, AttemptWithoutVmcsIsNoEntry) {
     t.vmclear(hypervisor, 0x5000);
     t.attempt_entry(hypervisor);
     EXPECT_FALSE(t.node(hypervisor).pending.has_value());
+}
+
+/// A virtual processor of level 1 attempts to enter its VMCS `inner` on `processor`, which runs it by `outer`.
+void attempt(LevelTracker& t, unsigned processor, u64 outer, u64 inner) {
+    t.entered(outer, processor);
+    t.vmxon(t.running(processor));
+    t.vmptrld(t.running(processor), inner);
+    t.attempt_entry(t.running(processor));
+    t.left(processor);
+}
+
+TEST(LevelTrackerOfSeveral, AttemptsArePairedByProcessor) {
+    LevelTracker t(2);
+    t.vmxon(0, 0);
+    t.vmxon(0, 1);
+    attempt(t, 0, 0x1000, 0x5000);
+    attempt(t, 1, 0x2000, 0x6000);
+    EXPECT_EQ(t.level_of(t.entered(0x1800, 0)), 2u);
+    EXPECT_EQ(t.level_of(t.entered(0x2800, 1)), 2u);
+    EXPECT_EQ(t.node(t.running(0)).vmcs, 0x5000u);
+    EXPECT_EQ(t.node(t.running(1)).vmcs, 0x6000u);
+    EXPECT_NE(t.running(0), t.running(1));
+}
+
+TEST(LevelTrackerOfSeveral, GuestsMigrateWithTheirVmcss) {
+    LevelTracker t(2);
+    t.vmxon(0, 0);
+    t.vmxon(0, 1);
+    attempt(t, 0, 0x1000, 0x5000);
+    const u32 inner = t.entered(0x1800, 0);
+    t.left(0);
+    t.vmclear(0, 0x1800);  // as hypervisors do before another processor may use it
+    EXPECT_EQ(t.entered(0x1800, 1), inner) << "no new attempt: it stands for what it stood for";
+    EXPECT_EQ(t.level_of(inner), 2u);
+}
+
+TEST(LevelTrackerOfSeveral, PreemptedAttemptIsNotAnothersEntry) {
+    LevelTracker t(2);
+    t.vmxon(0, 0);
+    t.vmxon(0, 1);
+    attempt(t, 1, 0x2000, 0x6000);
+    const u32 second = t.entered(0x2000, 1), second_inner = (t.left(1), attempt(t, 1, 0x2000, 0x6000), t.entered(0x2800, 1));
+    t.left(1);
+    // The first attempts, is preempted, and its processor runs the second, which came from the other processor.
+    attempt(t, 0, 0x1000, 0x5000);
+    t.vmclear(0, 0x2000);
+    EXPECT_EQ(t.entered(0x2000, 0), second) << "it stands for a guest hypervisor";
+    t.left(0);
+    EXPECT_EQ(t.entered(0x2800, 0), second_inner) << "it serves another guest";
+    t.left(0);
+    EXPECT_EQ(t.node(t.entered(0x1800, 0)).vmcs, 0x5000u);
+}
+
+TEST(LevelTrackerOfSeveral, VmxonOfOneProcessorForgetsNothingOfOthers) {
+    LevelTracker t(2);
+    t.vmxon(0, 0);
+    attempt(t, 0, 0x1000, 0x5000);
+    const u32 inner = t.entered(0x1800, 0);
+    t.left(0);
+    t.vmxon(0, 1);
+    t.vmxoff(0, 1);
+    EXPECT_EQ(t.entered(0x1800, 0), inner);
+    t.left(0);
+    t.vmxoff(0, 0);
+    t.vmxon(0, 0);
+    EXPECT_EQ(t.level_of(t.entered(0x1800, 0)), 1u) << "all processors left VMX operation";
+}
+
+TEST(ExitAccounts, OfTwoProcessorsAddUp) {
+    ExitAccounts first, second, all;
+    const auto trip = [](ExitAccounts& a, u64 start, u64 cycles) {
+        a.exit(1, 1, 10, {.cycles = start, .ticks = start, .exits = 0});
+        a.entry(1, 1, {.cycles = start + cycles, .ticks = start + cycles, .exits = 1, .vmreads = 3});
+        a.exit(1, 1, 10, {.cycles = start + 5000, .ticks = start + 5000});
+    };
+    trip(first, 1000, 99);
+    trip(second, 70'000, 199);
+    all.add(first);
+    all.add(second);
+    ASSERT_EQ(all.lines().size(), 1u);
+    const ExitLine& line = all.lines().begin()->second;
+    EXPECT_EQ(line.count, 2u);
+    EXPECT_EQ(line.round_trip.min(), 100u);
+    EXPECT_EQ(line.round_trip.max(), 200u);
+    EXPECT_EQ(line.round_trip.mean(), 150.0);
+    EXPECT_EQ(line.vmreads, 6u);
+    EXPECT_EQ(line.exits, 2u);
+    EXPECT_EQ(all.exits(), 4u);
+    EXPECT_EQ(all.cycles_in_level()[1], first.cycles_in_level()[1] + second.cycles_in_level()[1]);
+    EXPECT_GT(all.cycles_in_level()[1], 0u);
+}
+
+TEST(ExitAccounts, RoundTripsOfMigratedGuestsAreNotCounted) {
+    ExitAccounts a;
+    a.exit(1, 1, 10, {.cycles = 1000, .ticks = 1000});
+    a.migrated(1);
+    a.entry(1, 1, {.cycles = 900'000, .ticks = 900'000});
+    a.exit(1, 1, 12, {.cycles = 901'000, .ticks = 901'000});
+    EXPECT_TRUE(a.lines().empty());
+    a.migrated(7);
 }
 
 }  // namespace

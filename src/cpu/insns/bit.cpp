@@ -123,7 +123,7 @@ template <class T> Outcome crc32_mem(Cpu& cpu, const Insn& in) {
 }
 
 // LZCNT and TZCNT are BSR and BSF with F3. Where a model does not enumerate them the prefix is ignored, so
-// that the rows without prefix apply; every model at hand enumerates both.
+// that the rows without prefix apply (traits::hint).
 using traits::lockable;
 
 constexpr InsnRow rows[] = {
