@@ -91,6 +91,13 @@ TEST_F(Cli, BadUsageIsStatusTwo) {
     EXPECT_THAT(droste("config explain memory.szie").err, HasSubstr("did you mean memory.size?"));
 }
 
+TEST_F(Cli, OptionsTakeOneValueEach) {
+    const std::string stack = write("s.toml", "[boot]\nkernel = \"/nowhere\"\n");
+    const Finished r = droste("run --set memory.size=32MiB " + stack);
+    EXPECT_THAT(r.err, HasSubstr("/nowhere")) << "the stack file may follow";
+    EXPECT_EQ(droste("run --set memory.size=32MiB --set memory.size=7 " + stack).status, 2);
+}
+
 TEST_F(Cli, DepthOutsideItsRangeIsStatusTwoWithRemedy) {
     const std::string stack = write("s.toml", "[boot]\nkernel = \"k\"\n");
     for (const char* depth : {"0", "33", "-1", "x"}) {

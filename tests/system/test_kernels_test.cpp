@@ -61,6 +61,7 @@ TEST_F(TestKernels, ChosenByGlobAndGroup) {
               "hello\nhello-fails\nhello-shuts-down\nhello-triple-fault\nhello-spins\ndevices\n");
     EXPECT_THAT(droste(test({"--list", "--group", "vmx"})).out,
                 AllOf(HasSubstr("vmx\n"), Not(HasSubstr("hello"))));
+    EXPECT_EQ(droste({"test", "--list", "--filter", "smp-2", kernels()}).out, "smp-2\n") << "the folder last";
     const Finished f = droste(test({"--filter", "hello", "--jobs", "1"}));
     EXPECT_EQ(f.status, 0);
     EXPECT_THAT(f.out, HasSubstr("1 passed;"));

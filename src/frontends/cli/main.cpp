@@ -58,7 +58,8 @@ struct Common {
 
     void add_to(CLI::App& command) {
         command.add_option("--set", sets, "Set a key of the configuration, KEY=VALUE; may be repeated")
-            ->type_name("KEY=VALUE");
+            ->type_name("KEY=VALUE")
+            ->allow_extra_args(false);
         command.add_option("--json", json, "Write the report of the run to FILE, \"-\" for standard output")
             ->type_name("FILE");
         command.add_flag("--explain-entries", explain_entries,
@@ -172,7 +173,8 @@ struct BootCommand {
             r.option = c.add_option(r.flag, r.value, r.help)->type_name(r.type);
         rows[0].option->required();
         c.add_option("--module", modules, "A further module, \"FILE [ARGUMENTS]\"; may be repeated")
-            ->type_name("FILE");
+            ->type_name("FILE")
+            ->allow_extra_args(false);
         common.add_to(c);
         c.footer(boot_examples);
     }

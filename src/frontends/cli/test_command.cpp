@@ -105,6 +105,8 @@ void TestCommand::add_to(CLI::App& app) {
         ->type_name("FOLDER");
     c.add_option("--set", sets_, "Set a key of the configuration for all tests; may be repeated")
         ->type_name("KEY=VALUE");
+    for (const char* repeated : {"--filter", "--group", "--set"})  // one value each: the folder may follow
+        c.get_option(repeated)->allow_extra_args(false);
     c.add_flag("--list", list_, "Show the tests that would run");
     c.add_flag("--explain-entries", explain_, "Let every test explain the VM entries that fail");
     c.footer(examples);
