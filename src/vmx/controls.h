@@ -128,7 +128,8 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::tertiary, 2, "ept_paging_write_control", VmxSince::unimplemented},  // newest
     {VmxWord::tertiary, 3, "guest_paging_verification", VmxSince::unimplemented},  // newest
     {VmxWord::tertiary, 4, "ipi_virtualization", VmxSince::sapphire_rapids},
-    {VmxWord::tertiary, 6, "enable_msr_list_instructions", VmxSince::unimplemented},  // newest
+    {VmxWord::tertiary, 6, "enable_msr_list_instructions", VmxSince::newest, GateRule::closed_when_clear,
+     Gate::msrlist_disabled},
     {VmxWord::tertiary, 7, "virtualize_ia32_spec_ctrl", VmxSince::newest},
     {VmxWord::tertiary, 8, "apic_timer_virtualization", VmxSince::newest},
     // SDM "VM-Exit Controls"

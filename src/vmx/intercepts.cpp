@@ -217,6 +217,16 @@ Decision Vmx::write_msr(u32 index, u64 value, const Insn& in) {
     return {Decision::Kind::proceed, value};
 }
 
+/// SDM "Changes to Instruction Behavior in VMX Non-Root Operation", RDMSRLIST and WRMSRLIST: each MSR by itself.
+Decision Vmx::msr_list(bool write, u32 index, u64 value, const Insn& in) {
+    if (msr_intercepted(index, write)) {
+        if (write) current_.set("msr_data"_f, value);
+        exit_insn(write ? "wrmsrlist"_exit : "rdmsrlist"_exit, in, index);
+        return exited;
+    }
+    return write ? write_msr(index, value, in) : read_msr(index, in);
+}
+
 // ---- PAUSE, XSAVES
 
 bool Vmx::pause(const Insn& in) {

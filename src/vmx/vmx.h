@@ -145,6 +145,7 @@ public:
     Decision read_cr(unsigned cr, const Insn& in) override;
     Decision io(const IoAccess& access, const Insn& in) override;
     Decision read_msr(u32 index, const Insn& in) override;
+    Decision msr_list(bool write, u32 index, u64 value, const Insn& in) override;
     Decision write_msr(u32 index, u64 value, const Insn& in) override;
     bool pause(const Insn& in) override;
     bool xsaves(u64 mask, bool restore, const Insn& in) override;

@@ -109,7 +109,7 @@ constexpr Row rows[] = {
     {"ept_paging_write_control", 0x492, 2, never},
     {"guest_paging_verification", 0x492, 3, never},
     {"ipi_virtualization", 0x492, 4, sapphire_rapids},
-    {"enable_msr_list_instructions", 0x492, 6, never},
+    {"enable_msr_list_instructions", 0x492, 6, max},
     {"virtualize_ia32_spec_ctrl", 0x492, 7, max},
     {"apic_timer_virtualization", 0x492, 8, max},
     {"save_debug_controls", 0x483, 34, nehalem},

@@ -50,13 +50,10 @@ template <List kind> Outcome one(Cpu& cpu, const Insn& in, unsigned i) {
 
 /// RCX has a bit for each MSR still to do, so that a fault or exit in the middle can be resumed.
 template <List kind> Outcome list(Cpu& cpu, const Insn& in) {
-    constexpr Gate exits = kind == List::read ? Gate::rdmsrlist : Gate::wrmsrlist;
     if (cpu.gates.closed(Gate::msrlist_disabled))
         return cpu.ud();
     if (cpu.cpl != 0)
         return cpu.gp0();
-    if (cpu.gates.closed(exits))
-        return cpu.vm_exit(exits, in);
     if ((cpu.reg(Gpr::rsi) | cpu.reg(Gpr::rdi)) & 7)
         return cpu.gp0();
     const u64 next = cpu.next_rip(in);

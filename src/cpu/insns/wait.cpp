@@ -49,13 +49,12 @@ Time time_of_tsc(const Cpu& cpu, u64 deadline) {
 enum class Wait : u8 { monitored, timed };
 
 template <Wait kind> Outcome wait(Cpu& cpu, const Insn& in) {
-    constexpr Gate exits = kind == Wait::monitored ? Gate::umwait : Gate::tpause;
     if (cpu.gates.closed(Gate::wait_pause_disabled))
         return cpu.ud();
     if ((cpu.cr4 & cr4_bits::tsd) && cpu.cpl != 0)
         return cpu.gp0();
-    if (cpu.gates.closed(exits))
-        return cpu.vm_exit(exits, in);
+    if (cpu.gates.closed(Gate::rdtsc))
+        return cpu.vm_exit(Gate::rdtsc, in);
     if (static_cast<u32>(cpu.gpr[in.rm]) & ~1u)
         return cpu.gp0();
     set_arithmetic(cpu, 0);
