@@ -146,6 +146,7 @@ bool enter_shadow_stack(Cpu& cpu, const ShadowEntry& e, u64& ssp) {
             return general_protection(cpu, e.error_code);
         if (cpu.cpl == 3)
             return true;  // a user's stack pointer goes to IA32_PL3_SSP
+        cpu.shadow_stack_prematurely_busy = true;
     } else {
         if (!e.to64 && (ssp >> 32))
             return general_protection(cpu, e.error_code);
@@ -154,7 +155,9 @@ bool enter_shadow_stack(Cpu& cpu, const ShadowEntry& e, u64& ssp) {
             return false;
         ssp &= ~7ull;
     }
-    return push8(cpu, ssp, e.cs, user) && push8(cpu, ssp, e.lip, user) && push8(cpu, ssp, old, user);
+    if (!push8(cpu, ssp, e.cs, user) || !push8(cpu, ssp, e.lip, user) || !push8(cpu, ssp, old, user)) return false;
+    cpu.shadow_stack_prematurely_busy = false;
+    return true;
 }
 
 void commit_shadow_entry(Cpu& cpu, unsigned level, u64 ssp) {

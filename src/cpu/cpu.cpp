@@ -168,7 +168,10 @@ void Cpu::sipi(u8 vector) {
 void Cpu::context_changed() {
     segments_changed();
     paging_changed();
+    watch_changed();
 }
+
+void Cpu::watch_changed() { watch_bus_locks = vmm_watches_bus_locks || (debugctl & debugctl_bits::bus_lock); }
 
 namespace {
 

@@ -136,7 +136,12 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     bool attention = false;
     bool stop_requested = false;
     bool monitor_trap = false;        ///< set by vmx: step mode, attention after each instruction
-    bool watch_bus_locks = false;     ///< set by vmx: locked_access() looks at every locked access
+    bool vmm_watches_bus_locks = false;  ///< set by vmx
+    bool watch_bus_locks = false;     ///< locked_access() looks at every locked access; by watch_changed()
+    /// "VMM bus-lock detection" or IA32_DEBUGCTL changed.
+    void watch_changed();
+    /// A supervisor shadow stack became busy, and its frame is not pushed yet (SDM "Shadow-Stack Updates").
+    bool shadow_stack_prematurely_busy = false;
     bool shut_down = false;
     Outcome leave_outcome{};          ///< why the fast path ended
     const Insn* leave_at = nullptr;   ///< where; null: after a whole block, with rip set

@@ -8,18 +8,18 @@ namespace droste {
 struct Cpu;
 
 namespace dr6_bits {
-inline constexpr u64 b = 0xF, bd = 1 << 13, bs = 1 << 14, bt = 1 << 15, rtm = 1 << 16, fixed1 = 0xFFFF0FF0;
+inline constexpr u64 b = 0xF, bld = 1 << 11 /* 0: a bus lock */, bd = 1 << 13, bs = 1 << 14, bt = 1 << 15, rtm = 1 << 16, fixed1 = 0xFFFF0FF0;
 }
 namespace dr7_bits {
 inline constexpr u64 enables = 0xFF, le = 1 << 8, ge = 1 << 9, fixed1 = 1 << 10, gd = 1 << 13;
 }
 /// Bits of CpuState::pending_debug beside B0-B3 (VMCS layout; bt is internal and exists in root operation
-/// only).
+/// only; bld, a bus lock with OS bus-lock detection, goes with `enabled`).
 namespace pending_debug_bits {
-inline constexpr u64 enabled = 1 << 12, bs = 1 << 14, bt = 1 << 15;
+inline constexpr u64 bld = 1 << 11, enabled = 1 << 12, bs = 1 << 14, bt = 1 << 15;
 }
 namespace debugctl_bits {
-inline constexpr u64 lbr = 1, btf = 2;
+inline constexpr u64 lbr = 1, btf = 2, bus_lock = 4;
 }
 
 /// Before the instruction at Cpu::rip, when stepping: instruction breakpoints. True: #DB was delivered (or it

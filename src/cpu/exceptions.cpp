@@ -289,21 +289,9 @@ bool transfer_long(Cpu& cpu, const Frame& f) {
     return true;
 }
 
-/// FRED's event data. A first event's is asked for before the CPU forgets it.
-u64 fred_data(const Cpu& cpu, const Vectoring& v) {
-    if (v.type != event_type::hardware_exception && v.type != event_type::privileged_software_exception) return 0;
-    switch (static_cast<Vector>(v.vector)) {
-    case Vector::pf: return cpu.cr2;
-    case Vector::db: return cpu.debug_cause & (dr6_bits::b | dr6_bits::bd | dr6_bits::bs);
-    case Vector::nm: return cpu.amx.xfd_err;
-    default: return 0;
-    }
-}
-
 bool transfer(Cpu& cpu, const Frame& f) {
     if (fred_enabled(cpu)) {
-        const bool nested = f.nested && f.v.vector != static_cast<u8>(Vector::df);
-        return fred_deliver(cpu, {f.v, f.rip, f.flags, nested, fred_data(cpu, f.v)});
+        return fred_deliver(cpu, {f.v, f.rip, f.flags, f.nested, fred_event_data(cpu, f.v)});
     }
     if (!cpu.protected_mode()) return transfer_real(cpu, f);
     if (cpu.v86() && f.v.type == event_type::software_interrupt) {
@@ -326,11 +314,15 @@ u64 exit_qualification(const Cpu& cpu, Fault f) {
 void exception_effects(Cpu& cpu, Fault f) {
     if (f.vector() == Vector::pf) cpu.cr2 = cpu.memory_fault.linear.value;
     if (f.vector() == Vector::db) {
-        cpu.dr6 = (cpu.dr6 & ~dr6_bits::b) | dr6_bits::fixed1 |
+        const u64 fixed1 = cpu.has(Feature::bus_lock_detect) ? dr6_bits::fixed1 & ~dr6_bits::bld
+                                                             : u64{dr6_bits::fixed1};
+        cpu.dr6 = (cpu.dr6 & ~dr6_bits::b) | fixed1 |
                   (cpu.debug_cause & (dr6_bits::b | dr6_bits::bd | dr6_bits::bs | dr6_bits::bt));
+        if (cpu.debug_cause & pending_debug_bits::bld) cpu.dr6 &= ~u64{dr6_bits::bld};
         cpu.dr7 &= ~dr7_bits::gd;
         cpu.debugctl &= ~(debugctl_bits::lbr | debugctl_bits::btf);
     }
+    cpu.shadow_stack_prematurely_busy = false;
     // Traps that MOV SS held back are lost when the next instruction faults, general detect included.
     cpu.pending_debug = 0;
 }
@@ -383,7 +375,7 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
         v.active = true;
         cpu.vectoring = v;
         const u32 ext = from_software(v) ? 0 : 1;
-        if (transfer(cpu, Frame{v, return_rip, flags, ext, !original})) {
+        if (transfer(cpu, Frame{v, return_rip, flags, ext, v.nested})) {
             cpu.vectoring.active = false;
             cpu.interruptibility &= ~(interruptibility_bits::sti | interruptibility_bits::mov_ss);
             if (v.type == event_type::nmi) cpu.interruptibility |= interruptibility_bits::nmi;
@@ -429,6 +421,7 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
         }
         flags = flags_for_fault(cpu, fault);
         v = as_event(cpu, fault);
+        v.nested = fred_enabled(cpu) && fault.vector() != Vector::df;
         return_rip = cpu.rip;
     }
 }
@@ -436,6 +429,17 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
 u64 rip_after(const Cpu& cpu, u32 length) { return cpu.rip_mask(cpu.rip + length); }
 
 }  // namespace
+
+u64 fred_event_data(const Cpu& cpu, const Vectoring& v) {
+    if (v.has_data) return v.data;
+    if (v.type != event_type::hardware_exception && v.type != event_type::privileged_software_exception) return 0;
+    switch (static_cast<Vector>(v.vector)) {
+    case Vector::pf: return cpu.cr2;
+    case Vector::db: return cpu.debug_cause & (dr6_bits::b | dr6_bits::bd | dr6_bits::bs);
+    case Vector::nm: return cpu.amx.xfd_err;
+    default: return 0;
+    }
+}
 
 void Cpu::deliver(Fault fault) {
     iret_unblocked_nmi = iret_unblocked_nmi && non_root;  // the exit that follows reports it

@@ -30,6 +30,8 @@ struct FredEvent {
     bool nested;  ///< an exception met while another event was delivered
     u64 data;     ///< of #PF, #DB, #NM
 };
+/// FRED's event data of an event that is or would be delivered.
+u64 fred_event_data(const Cpu& cpu, const Vectoring& v);
 /// False: a fault is pending, nothing has changed.
 bool fred_deliver(Cpu& cpu, const FredEvent& e);
 

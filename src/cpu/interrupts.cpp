@@ -20,7 +20,7 @@ bool debug_traps(Cpu& cpu) {
     const u64 pending = cpu.pending_debug;
     cpu.pending_debug = 0;
     if (!(pending & effective)) return false;
-    cpu.debug_cause = pending & (dr6_bits::b | dr6_bits::bs | dr6_bits::bt);
+    cpu.debug_cause = pending & (dr6_bits::b | pending_debug_bits::bld | dr6_bits::bs | dr6_bits::bt);
     cpu.deliver(Fault::of(Vector::db));
     return true;
 }

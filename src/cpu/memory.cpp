@@ -232,8 +232,12 @@ void Cpu::locked_access(u64 linear, unsigned size) {
     const bool split = (linear & 63) + size > 64;
     const bool uncacheable =
         mmu.peek(Linear(linear), machine) && memory.host(machine & ~page_offset) == nullptr;
-    if ((!split && !uncacheable) || !non_root) return;
-    hooks->bus_locked();
+    if (!split && !uncacheable) return;
+    if (vmm_watches_bus_locks) hooks->bus_locked();
+    if ((debugctl & debugctl_bits::bus_lock) && cpl != 0) {  // SDM "OS Bus-Lock Detection"
+        pending_debug |= pending_debug_bits::bld | pending_debug_bits::enabled;
+        set_attention();
+    }
     // Out of the middle of a block: the exit comes right after this instruction.
     if (block != nullptr) blocks->code_overwritten(block->phys >> 12, block->granules);
 }

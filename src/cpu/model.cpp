@@ -37,7 +37,8 @@ constexpr Feature icelake_adds[] = {Feature::umip, Feature::rdpid, Feature::sha,
                                     Feature::la57};
 constexpr Feature sapphire_rapids_adds[] = {
     Feature::serialize, Feature::waitpkg, Feature::cldemote, Feature::movdiri, Feature::movdir64b, Feature::pks,
-    Feature::cet_ss, Feature::cet_ibt, Feature::uintr, Feature::fzrm, Feature::fsrs, Feature::fsrc};
+    Feature::cet_ss, Feature::cet_ibt, Feature::uintr, Feature::fzrm, Feature::fsrs, Feature::fsrc,
+    Feature::bus_lock_detect};
 constexpr Feature max_adds[] = {Feature::lass, Feature::lam,  Feature::wrmsrns, Feature::msrlist,
                                 Feature::fred, Feature::lkgs};
 
@@ -76,7 +77,7 @@ constexpr Feature behaviours[] = {
     Feature::stibp, Feature::ssbd,  // bits of IA32_SPEC_CTRL
     Feature::xgetbv_ecx1, Feature::lahf_lm, Feature::prefetchw, Feature::nx, Feature::page1gb,
     Feature::invariant_tsc, Feature::arat,
-    Feature::lass, Feature::lam, Feature::cet_ibt,
+    Feature::lass, Feature::lam, Feature::cet_ibt, Feature::bus_lock_detect,
     Feature::fzrm, Feature::fsrs, Feature::fsrc};  // string instructions are fast whatever their length
 
 struct Dependency {

@@ -99,6 +99,13 @@ bool write_bios_sign(Cpu& cpu, u32, u64 value) {
 }
 std::optional<u64> read_arch_capabilities(Cpu& cpu, u32) { return cpu.model.arch_capabilities; }
 
+bool write_debugctl(Cpu& cpu, u32, u64 value) {
+    if (value & ~valid_debugctl(cpu)) return false;
+    cpu.debugctl = value;
+    cpu.watch_changed();
+    return true;
+}
+
 bool write_spec_ctrl(Cpu& cpu, u32, u64 value) {
     if (!valid_spec_ctrl(cpu, value)) return false;
     cpu.spec_ctrl = value;
@@ -236,7 +243,7 @@ constexpr MsrRow rows[] = {
     {.index = 0x1CC, .name = "ia32_fred_rsp_stklvls_ssp_config", .needs = Feature::fred, .count = 9, .read = read_protection_msr,
      .write = write_protection_msr},
     {.index = 0x1D9, .name = "ia32_debugctl", .member = &CpuState::debugctl,
-     .writable = debugctl_bits::lbr | debugctl_bits::btf},
+     .write = write_debugctl},
     {.index = mtrr_variable_first, .name = "ia32_mtrr_physbase_physmask", .needs = Feature::mtrr,
      .count = 2 * variable_ranges, .read = read_mtrr_variable, .write = write_mtrr_variable},
     {.index = 0x250, .name = "ia32_mtrr_fix64k", .needs = Feature::mtrr, .read = read_mtrr_fixed,
@@ -304,6 +311,11 @@ static_assert(fixed_slot(0x26F) == std::tuple_size_v<decltype(MachineMsrs::mtrr_
 }  // namespace
 
 MsrRows cpu_msr_rows() { return rows; }
+
+u64 valid_debugctl(const Cpu& cpu) {
+    return debugctl_bits::lbr | debugctl_bits::btf |
+           (cpu.has(Feature::bus_lock_detect) ? debugctl_bits::bus_lock : 0);
+}
 
 bool valid_spec_ctrl(const Cpu& cpu, u64 value) {
     u64 valid = 1;  // IBRS

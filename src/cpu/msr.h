@@ -47,6 +47,8 @@ MsrRows cpu_msr_rows();
 bool write_efer(Cpu& cpu, u64 value);
 /// A valid IA32_PAT: each byte one of the defined memory types.
 bool valid_pat(u64 value);
+/// Bits of IA32_DEBUGCTL that exist.
+u64 valid_debugctl(const Cpu& cpu);
 /// No reserved bit of IA32_SPEC_CTRL is set.
 bool valid_spec_ctrl(const Cpu& cpu, u64 value);
 

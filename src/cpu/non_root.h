@@ -60,8 +60,6 @@ public:
     virtual Decision msr_list(bool, u32, u64, const Insn&) { return {}; }
     /// SENDUIPI is about to send a notification. True: it was virtualized or exited.
     virtual bool user_notification(u32, u8) { return false; }
-    /// A user-interrupt notification was taken in place of a virtual interrupt: the EOI is virtualized. True: done.
-    virtual bool virtual_end_of_interrupt(u8) { return false; }
     /// An exception is about to be delivered. `qualification`: CR2's value for #PF, the DR6 bits for #DB.
     /// `software`: INT3, INTO, INT1, with the length of their instruction in Cpu::vectoring. True: it caused an exit.
     virtual bool exception(Fault fault, u64 qualification, bool software) = 0;

@@ -98,6 +98,9 @@ struct Vectoring {
     bool has_code{};
     u32 code{};
     u32 instruction_length{};  ///< of the software event's instruction
+    bool nested{};             ///< FRED: an exception met while another event was delivered
+    bool has_data{};           ///< `data` is FRED's event data; else they follow from the event
+    u64 data{};
 };
 
 /// MSRs that no instruction but RDMSR and WRMSR looks at.

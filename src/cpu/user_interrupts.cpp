@@ -59,8 +59,12 @@ bool deliver_to_user(Cpu& cpu) {
 
 }  // namespace
 
+bool notifies_user(const Cpu& cpu, u8 vector) {
+    return (cpu.cr4 & cr4_bits::uintr) && cpu.long_mode() && vector == uinv(cpu);
+}
+
 bool notify_user(Cpu& cpu, u8 vector, bool virtual_interrupt) {
-    if (!(cpu.cr4 & cr4_bits::uintr) || !cpu.long_mode() || vector != uinv(cpu))
+    if (!notifies_user(cpu, vector))
         return false;
     if (!virtual_interrupt)
         cpu.interrupts.end_of_interrupt();

@@ -5,6 +5,8 @@
 
 namespace droste {
 
+/// `vector` is the one of user-interrupt notifications.
+bool notifies_user(const Cpu& cpu, u8 vector);
 /// `vector` was acknowledged. True: it is the user-interrupt notification vector, and was processed (or what
 /// failed in it was delivered) instead of going through the IDT. `virtual_interrupt`: it came by
 /// virtual-interrupt delivery.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "cpu/user_interrupts.h"
 #include "vmx/vmx.h"
 
 namespace droste {
@@ -104,6 +105,14 @@ void ApicVirtualization::deliver() {
     clear_bit(vapic::irr, vector);
     set_rvi(highest(vapic::irr));
     pending_ = false;
+    // SDM "Virtualized User-Interrupt Notifications": the EOI is virtual, and never exits.
+    if (notifies_user(vmx_.cpu_, vector)) {
+        clear_bit(vapic::isr, vector);
+        set_svi(highest(vapic::isr));
+        virtualize_ppr();
+        (void)notify_user(vmx_.cpu_, vector, true);
+        return;
+    }
     vmx_.cpu_.deliver_event({.active = true, .vector = vector, .type = 0});
 }
 

@@ -41,6 +41,8 @@ public:
     Decision write_msr(u32 index, u64 value);
     /// IPI virtualization (ipi_virtualization.cpp): vector `vector` for the virtual processor `apic_id`.
     void virtualize_ipi(u8 vector, u32 apic_id);
+    /// SENDUIPI's notification.
+    void send_user_ipi(u32 destination, u8 vector);
     /// Makes `vector` pending in VIRR and RVI.
     void request(u8 vector);
     u64 cr8() const { return vtpr() >> 4; }

@@ -155,7 +155,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::secondary_exit, 0, "save_ia32_fred", VmxSince::newest},
     {VmxWord::secondary_exit, 1, "exit_load_ia32_fred", VmxSince::newest},
     {VmxWord::secondary_exit, 2, "exit_load_ia32_spec_ctrl", VmxSince::newest},
-    {VmxWord::secondary_exit, 3, "prematurely_busy_shadow_stack", VmxSince::unimplemented},  // newest
+    {VmxWord::secondary_exit, 3, "prematurely_busy_shadow_stack", VmxSince::newest},
     // SDM "VM-Entry Controls"
     {VmxWord::entry, 2, "load_debug_controls", {}, {}, {}, true},
     {VmxWord::entry, 9, "ia32e_mode_guest"},

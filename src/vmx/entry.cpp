@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // VM entries: checks in the SDM's order, guest state loaded, event injected (SDM "VM Entries").
+#include "cpu/fred.h"
+#include "cpu/user_interrupts.h"
 #include "vmx/entry_checks.h"
 #include "vmx/interruption.h"
 #include "vmx/msr_area.h"
@@ -124,6 +126,8 @@ void Vmx::close_gates() {
         g.close(Gate::ple, controls_.has("pause_loop_exiting"_vmx));
         g.close(Gate::invpcid_exits,
                 controls_.has("enable_invpcid"_vmx) && controls_.has("invlpg_exiting"_vmx));
+        g.close(Gate::rdmsrlist, !controls_.has("use_msr_bitmaps"_vmx));
+        g.close(Gate::wrmsrlist, !controls_.has("use_msr_bitmaps"_vmx));
         g.close(Gate::xsave_bitmap, controls_.has("enable_xsaves_xrstors"_vmx));
         g.close(Gate::iret_nmi_unblocking,
                 controls_.has("nmi_exiting"_vmx) && !controls_.has("virtual_nmis"_vmx));
@@ -145,7 +149,7 @@ void Vmx::apply_translation() {
     cpu_.tsc_offset = offsetting ? get("tsc_offset"_f) : 0;
     cpu_.tsc_multiplier = offsetting && c.has("use_tsc_scaling"_vmx) ? get("tsc_multiplier"_f) : 1ull << 48;
     cpu_.monitor_trap = c.has("monitor_trap_flag"_vmx);
-    cpu_.watch_bus_locks = c.has("vmm_bus_lock_detection"_vmx);
+    cpu_.vmm_watches_bus_locks = c.has("vmm_bus_lock_detection"_vmx);
 }
 
 void Vmx::start_non_root() {
@@ -175,7 +179,7 @@ void Vmx::inject_event(u32 information) {
     const unsigned type = (information >> 8) & 7;
     mtf_.due =
         mtf_.armed;  // SDM "Monitor Trap Flag": pending before the first instruction after an injected event
-    if (type == interruption::other_event) {
+    if (type == interruption::other_event && (information & 0xFF) == 0) {
         // Pending MTF VM exit: taken at the boundary whatever the control says.
         mtf_.armed = mtf_.due = true;
         return;
@@ -193,7 +197,16 @@ void Vmx::inject_event(u32 information) {
     v.has_code = information & interruption::has_code;
     v.code = static_cast<u32>(get("entry_exception_error_code"_f));
     v.instruction_length =
-        interruption::software(type) ? static_cast<u32>(get("entry_instruction_length"_f)) : 0;
+        interruption::software(type) || type == interruption::other_event
+            ? static_cast<u32>(get("entry_instruction_length"_f))
+            : 0;
+    if (fred_enabled(cpu_)) {
+        v.nested = information & interruption::nested;
+        v.has_data = true;
+        v.data = get("injected_event_data"_f);
+    }
+    // SDM "Injection of Interrupts and Exceptions": the vector for user-interrupt notifications is processed.
+    if (type == interruption::external && notify_user(cpu_, v.vector, true)) return;
     cpu_.deliver_event(v);
 }
 

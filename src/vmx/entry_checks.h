@@ -136,11 +136,9 @@ inline bool nearly_canonical(const EntryContext& x, u64 value) {
     return high == 0 || high == (~0ull >> x.cpu.model.linear_bits);
 }
 /// What WRMSR would take: IA32_S_CET and IA32_U_CET, but for the canonicality of the bitmap's address.
-bool valid_cet(const CpuModel& model, u64 value);
+bool valid_cet(const EntryContext& x, u64 value);
 /// The eight FRED fields from `config` on: CONFIG, RSP1-3, STKLVLS, SSP1-3.
 bool valid_fred(const EntryContext& x, Field config);
-/// IA32_DEBUGCTL bits that exist: LBR and BTF.
-inline constexpr u64 valid_debugctl = 3;
 
 /// SDM "Extended-Page-Table Pointer (EPTP)": would VM entry accept it? Also asked by INVEPT and VMFUNC.
 bool valid_eptp(const VmxCapabilities& caps, u64 eptp);

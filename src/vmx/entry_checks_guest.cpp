@@ -58,7 +58,7 @@ bool cet_needs_wp(X x) {
     return (x.v["guest_cr4"_f] & cr4_bits::cet) == 0 || (x.v["guest_cr0"_f] & cr0_bits::wp) != 0;
 }
 bool debugctl(X x) {
-    return !x.c.has("load_debug_controls"_vmx) || (x.v["guest_ia32_debugctl"_f] & ~valid_debugctl) == 0;
+    return !x.c.has("load_debug_controls"_vmx) || (x.v["guest_ia32_debugctl"_f] & ~valid_debugctl(x.cpu)) == 0;
 }
 bool ia32e_paging(X x) {
     return !ia32e_guest(x) ||
@@ -72,7 +72,7 @@ bool cet_canonical(X x) {
     return !loads_cet(x) || (canonical(x, x.v["guest_ia32_s_cet"_f]) &&
                              canonical(x, x.v["guest_ia32_interrupt_ssp_table_addr"_f]));
 }
-bool cet(X x) { return !loads_cet(x) || valid_cet(x.cpu.model, x.v["guest_ia32_s_cet"_f]); }
+bool cet(X x) { return !loads_cet(x) || valid_cet(x, x.v["guest_ia32_s_cet"_f]); }
 bool bndcfgs(X x) {
     const u64 value = x.v["guest_ia32_bndcfgs"_f];
     return !x.c.has("load_ia32_bndcfgs"_vmx) || ((value & 0xFFC) == 0 && canonical(x, value & ~0xFFFull));

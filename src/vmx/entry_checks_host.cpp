@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // SDM "Checks on Host-State Area". Failure: VMfailValid(8).
+#include "cpu/msr_protection.h"
 #include "vmx/entry_checks.h"
 
 namespace droste {
 
-bool valid_cet(const CpuModel& model, u64 value) {
-    // SH_STK_EN, WR_SHSTK_EN; ENDBR_EN, LEG_IW_EN, NO_TRACK_EN, SUPPRESS_DIS, SUPPRESS, TRACKER,
-    // EB_LEG_BITMAP_BASE.
-    constexpr u64 shadow_stack = 3, suppress = 1 << 10, tracker = 1 << 11;
-    constexpr u64 branch_tracking = 0x3C | suppress | tracker | ~0xFFFull;
-    const u64 valid = (model.features.has(Feature::cet_ss) ? shadow_stack : 0) |
-                      (model.features.has(Feature::cet_ibt) ? branch_tracking : 0);
-    return (value & ~valid) == 0 && (value & (suppress | tracker)) != (suppress | tracker);
+bool valid_cet(const EntryContext& x, u64 value) {
+    return valid_cet_control(x.cpu, sign_extend(value, x.cpu.model.linear_bits));
 }
 
 bool valid_fred(const EntryContext& x, Field config) {
-    constexpr u64 config_reserved = 1 << 2 | 3 << 4 | 1 << 11;
-    if ((x.v[config] & config_reserved) != 0 || !canonical(x, x.v[config])) return false;
-    for (unsigned i = 1; i < 4; ++i) {
-        const u64 rsp = x.v[config + i], ssp = x.v[config + (4 + i)];
-        if ((rsp & 0x3F) != 0 || (ssp & 7) != 0 || !canonical(x, rsp) || !canonical(x, ssp)) return false;
-    }
+    if (!valid_fred_config(x.cpu, x.v[config])) return false;
+    for (unsigned i = 1; i < 4; ++i)
+        if (!valid_fred_rsp(x.cpu, x.v[config + i]) || !valid_fred_ssp(x.cpu, x.v[config + (4 + i)])) return false;
     return true;
 }
 
@@ -44,7 +36,7 @@ bool cet_needs_wp(X x) {
     return (x.v["host_cr4"_f] & cr4_bits::cet) == 0 || (x.v["host_cr0"_f] & cr0_bits::wp) != 0;
 }
 bool loads_cet(X x) { return x.c.has("exit_load_cet_state"_vmx); }
-bool cet(X x) { return !loads_cet(x) || valid_cet(x.cpu.model, x.v["host_ia32_s_cet"_f]); }
+bool cet(X x) { return !loads_cet(x) || valid_cet(x, x.v["host_ia32_s_cet"_f]); }
 bool ssp_aligned(X x) { return !loads_cet(x) || (x.v["host_ssp"_f] & 3) == 0; }
 bool pkrs(X x) { return !x.c.has("exit_load_pkrs"_vmx) || (x.v["host_ia32_pkrs"_f] >> 32) == 0; }
 bool fred(X x) { return !x.c.has("exit_load_ia32_fred"_vmx) || valid_fred(x, "host_ia32_fred_config"_f); }

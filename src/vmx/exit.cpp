@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // VM exits: information recorded, guest state saved, host state loaded (SDM "VM Exits").
 #include "cpu/control_registers.h"
+#include "cpu/fred.h"
 #include "vmx/instruction_info.h"
 #include "vmx/interruption.h"
 #include "vmx/msr_area.h"
@@ -84,7 +85,12 @@ void Vmx::exit_to_root(ExitEvent& e) {
 
 void Vmx::record_exit_information(const ExitEvent& e) {
     const Vmcs& v = current_;
-    v.set("exit_reason"_f, e.row->number | (bus_locked_ ? exit_reason_bus_lock : 0));
+    const bool stack_busy =
+        cpu_.shadow_stack_prematurely_busy && controls_.has("prematurely_busy_shadow_stack"_vmx);
+    cpu_.shadow_stack_prematurely_busy = false;
+    v.set("exit_reason"_f, e.row->number | (bus_locked_ ? exit_reason_bus_lock : 0) |
+                               (stack_busy ? exit_reason_shadow_stack_busy : 0));
+    if (stack_busy) v.set("guest_linear_address"_f, cpu_.memory_fault.linear.value);
     v.set("exit_qualification"_f, e.qualification);
     v.set("exit_interruption_information"_f, e.interruption_information);
     if (e.interruption_information & interruption::has_code)
@@ -93,6 +99,7 @@ void Vmx::record_exit_information(const ExitEvent& e) {
     const bool vectoring = event.active && !e.ends_vectoring;
     v.set("idt_vectoring_information"_f, vectoring ? interruption::of(event) : 0);
     if (vectoring && event.has_code) v.set("idt_vectoring_error_code"_f, event.code);
+    if (vectoring && fred_enabled(cpu_)) v.set("original_event_data"_f, fred_event_data(cpu_, event));
     v.set("exit_instruction_length"_f, e.instruction_length);
     if (e.row->info != InfoFormat::none) v.set("exit_instruction_information"_f, e.instruction_information);
     if (e.has_guest_linear) v.set("guest_linear_address"_f, e.guest_linear.value);
@@ -143,7 +150,7 @@ void Vmx::leave_non_root() {
     cpu_.gates.closed_mask = 0;
     cpu_.vectoring.active = false;
     cpu_.monitor_trap = false;
-    cpu_.watch_bus_locks = bus_locked_ = false;
+    cpu_.vmm_watches_bus_locks = bus_locked_ = false;
     guest_timer_.set_deadline(0);
     cpu_.current_vpid = 0;
     cpu_.ept_enabled = false;

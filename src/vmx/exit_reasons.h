@@ -32,6 +32,7 @@ enum class Qualification : u8 {
     sub_page,
     instruction_timeout,
     msr_address,
+    variant,  ///< which of the instructions that share the reason
 };
 /// Layout of the VM-exit instruction-information field. SDM "Information for VM Exits Due to Instruction
 /// Execution".
@@ -95,7 +96,7 @@ inline constexpr auto exit_rows = std::to_array<ExitRow>({
     {29, "mov_dr", ExitKind::instruction, Qualification::mov_dr},
     {30, "io_instruction", ExitKind::instruction, Qualification::io, InfoFormat::ins_outs},
     {31, "rdmsr", ExitKind::instruction},
-    {32, "wrmsr", ExitKind::instruction},
+    {32, "wrmsr", ExitKind::instruction, Qualification::variant},
     {33, "entry_failure_guest_state", ExitKind::entry, Qualification::entry_failure},
     {34, "entry_failure_msr_loading", ExitKind::entry, Qualification::msr_index},
     {36, "mwait", ExitKind::instruction, Qualification::mwait},
@@ -113,7 +114,7 @@ inline constexpr auto exit_rows = std::to_array<ExitRow>({
     {51, "rdtscp", ExitKind::instruction},
     {52, "vmx_preemption_timer_expired", ExitKind::event},
     {53, "invvpid", ExitKind::instruction, Qualification::displacement, InfoFormat::inv},
-    {54, "wbinvd", ExitKind::instruction},
+    {54, "wbinvd", ExitKind::instruction, Qualification::variant},
     {55, "xsetbv", ExitKind::instruction},
     {56, "apic_write", ExitKind::trap, Qualification::offset},
     {57, "rdrand", ExitKind::instruction, Qualification::none, InfoFormat::rdrand},

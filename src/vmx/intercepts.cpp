@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cpu/decode/decoder.h"
+#include "cpu/fred.h"
 #include "vmx/instruction_info.h"
 #include "vmx/interruption.h"
 #include "vmx/vmx.h"
@@ -33,6 +34,8 @@ const ExitRow* reason_of(const Cpu& cpu, Gate gate, const Insn& in) {
                : m == "TPAUSE" ? "tpause"_exit
                                : "rdtsc"_exit;
     }
+    case Gate::rdmsrlist: return "rdmsrlist"_exit;
+    case Gate::wrmsrlist: return "wrmsrlist"_exit;
     case Gate::mov_dr: return "mov_dr"_exit;
     case Gate::monitor: return "monitor"_exit;
     case Gate::pause: return "pause"_exit;
@@ -62,6 +65,8 @@ constexpr Decision done{Decision::Kind::done};
 void Vmx::exit_instruction(Gate gate, const Insn& in, u64 qualification) {
     const ExitRow* row = reason_of(cpu_, gate, in);
     ASSERT(row != nullptr);
+    // WBINVD and WBNOINVD share their exit reason.
+    if (gate == Gate::wbinvd) qualification = mnemonic(cpu_, in) == "WBNOINVD" ? 1 : 0;
     exit_insn(row, in, qualification);
 }
 
@@ -184,6 +189,29 @@ Decision Vmx::read_msr(u32 index, const Insn& in) {
         exit_insn("rdmsr"_exit, in);
         return exited;
     }
+    return read_virtual_msr(index);
+}
+
+Decision Vmx::write_msr(u32 index, u64 value, const Insn& in) {
+    if (msr_intercepted(index, true)) {
+        exit_insn("wrmsr"_exit, in, mnemonic(cpu_, in) == "WRMSRNS" ? 1 : 0);
+        return exited;
+    }
+    return write_virtual_msr(index, value);
+}
+
+// SDM "Instructions That Cause VM Exits Conditionally", RDMSRLIST and WRMSRLIST.
+Decision Vmx::msr_list(bool write, u32 index, u64 value, const Insn& in) {
+    if (msr_intercepted(index, write)) {
+        if (write) current_.set("msr_data"_f, value);
+        exit_insn(write ? "wrmsrlist"_exit : "rdmsrlist"_exit, in, index);
+        return exited;
+    }
+    return write ? write_virtual_msr(index, value) : read_virtual_msr(index);
+}
+
+// SDM "Changes to Instruction Behavior in VMX Non-Root Operation": RDMSR and WRMSR.
+Decision Vmx::read_virtual_msr(u32 index) {
     if ((index >> 8) == 8 && controls_.has("virtualize_x2apic_mode"_vmx)) return apic_.read_msr(index);
     if (index == msr_spec_ctrl && controls_.has("virtualize_ia32_spec_ctrl"_vmx))
         return {Decision::Kind::done, get("ia32_spec_ctrl_shadow"_f)};
@@ -192,17 +220,12 @@ Decision Vmx::read_msr(u32 index, const Insn& in) {
     return {};
 }
 
-Decision Vmx::write_msr(u32 index, u64 value, const Insn& in) {
-    if (msr_intercepted(index, true)) {
-        exit_insn("wrmsr"_exit, in);
-        return exited;
-    }
+Decision Vmx::write_virtual_msr(u32 index, u64 value) {
     if ((index >> 8) == 8 && controls_.has("virtualize_x2apic_mode"_vmx)) {
         const Decision d = apic_.write_msr(index, value);
         if (d.kind != Decision::Kind::proceed) return d;
     }
     if (index == msr_spec_ctrl && controls_.has("virtualize_ia32_spec_ctrl"_vmx)) {
-        // SDM "Changes to Instruction Behavior in VMX Non-Root Operation", WRMSR
         const u64 mask = get("ia32_spec_ctrl_mask"_f);
         if (!cpu_.msrs->write(cpu_, index, (cpu_.spec_ctrl & mask) | (value & ~mask)))
             return {Decision::Kind::fault};
@@ -217,14 +240,11 @@ Decision Vmx::write_msr(u32 index, u64 value, const Insn& in) {
     return {Decision::Kind::proceed, value};
 }
 
-/// SDM "Changes to Instruction Behavior in VMX Non-Root Operation", RDMSRLIST and WRMSRLIST: each MSR by itself.
-Decision Vmx::msr_list(bool write, u32 index, u64 value, const Insn& in) {
-    if (msr_intercepted(index, write)) {
-        if (write) current_.set("msr_data"_f, value);
-        exit_insn(write ? "wrmsrlist"_exit : "rdmsrlist"_exit, in, index);
-        return exited;
-    }
-    return write ? write_msr(index, value, in) : read_msr(index, in);
+// SDM "Virtualizing SENDUIPI": the notification goes through the virtual ICR.
+bool Vmx::user_notification(u32 destination, u8 vector) {
+    if (!controls_.has("use_tpr_shadow"_vmx)) return false;
+    apic_.send_user_ipi(destination, vector);
+    return true;
 }
 
 // ---- PAUSE, XSAVES
@@ -269,6 +289,8 @@ bool Vmx::exception(Fault fault, u64 qualification, bool software) {
     const bool code = fault.has_code() && cpu_.protected_mode();
     e.interruption_information = interruption::word(type, vector, code);
     e.interruption_error_code = fault.code();
+    if (cpu_.vectoring.active && fred_enabled(cpu_) && fault.vector() != Vector::df)
+        e.interruption_information |= interruption::nested;
     if (cpu_.iret_unblocked_nmi && !cpu_.vectoring.active && fault.vector() != Vector::df)
         e.interruption_information |= interruption::nmi_unblocking;
     // Of software events: intercepted themselves, or met by a fault while they were delivered.

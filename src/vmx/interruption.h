@@ -20,7 +20,7 @@ constexpr bool software(unsigned type) {
 constexpr u32 word(unsigned type, u8 vector, bool code = false) {
     return valid | (code ? has_code : 0) | type << 8 | vector;
 }
-constexpr u32 of(const Vectoring& v) { return word(v.type, v.vector, v.has_code); }
+constexpr u32 of(const Vectoring& v) { return word(v.type, v.vector, v.has_code) | (v.nested ? nested : 0); }
 }  // namespace interruption
 
 /// Exceptions that push an error code in protected mode, as VM entry knows them.

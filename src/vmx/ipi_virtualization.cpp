@@ -42,4 +42,18 @@ void ApicVirtualization::virtualize_ipi(u8 vector, u32 apic_id) {
     send_physical_ipi(cpu, notification_vector(n), notification_destination(n));
 }
 
+void ApicVirtualization::send_user_ipi(u32 destination, u8 vector) {
+    const bool memory_mapped = vmx_.controls_.has("virtualize_apic_accesses"_vmx);
+    const u32 apic_id = memory_mapped ? destination >> 8 & 0xFF : destination;
+    if (memory_mapped) {
+        write(vapic::icr_high, apic_id << 24);
+        write(vapic::icr_low, vector);
+    } else {
+        vmx_.cpu_.memory.write64(vmx_.get("virtual_apic_address"_f) + vapic::icr_low,
+                                 u64{destination} << 32 | vector);
+    }
+    if (vmx_.controls_.has("ipi_virtualization"_vmx)) virtualize_ipi(vector, apic_id);
+    else vmx_.exit_after_instruction("apic_write"_exit, vapic::icr_low);
+}
+
 }  // namespace droste

@@ -3,6 +3,7 @@
 #include "vmx/state_area.h"
 
 #include "cpu/debug.h"
+#include "cpu/msr_protection.h"
 
 namespace droste {
 
@@ -28,12 +29,6 @@ Activity activity_of(u64 number) {
 
 bool pae_paging(const Cpu& cpu) {
     return (cpu.cr0 & cr0_bits::pg) && (cpu.cr4 & cr4_bits::pae) && !(cpu.efer & efer_bits::lma);
-}
-
-/// UINV in IA32_UINTR_MISC.
-constexpr unsigned uinv_shift = 32;
-void set_uinv(Cpu& cpu, u64 vector) {
-    cpu.uintr.misc = (cpu.uintr.misc & ~(0xFFull << uinv_shift)) | (vector & 0xFF) << uinv_shift;
 }
 
 /// The eight FRED fields stand in the same order in both areas: CONFIG, RSP1-3, STKLVLS, SSP1-3.
@@ -87,7 +82,7 @@ void save_guest_area(const Cpu& cpu, const Vmcs& v, const Controls& c, const Vmx
         v.set("guest_ia32_interrupt_ssp_table_addr"_f, cpu.cet.ssp_table);
     }
     if (caps.has("entry_load_pkrs"_vmx)) v.set("guest_ia32_pkrs"_f, cpu.pkrs);
-    if (caps.has("load_uinv"_vmx)) v.set("guest_uinv"_f, cpu.uintr.misc >> uinv_shift & 0xFF);
+    if (caps.has("load_uinv"_vmx)) v.set("guest_uinv"_f, uinv(cpu));
     if (c.has("save_ia32_fred"_vmx)) save_fred(cpu.fred, v, "guest_ia32_fred_config"_f);
     if (caps.has("entry_load_ia32_spec_ctrl"_vmx)) v.set("guest_ia32_spec_ctrl"_f, cpu.spec_ctrl);
     for (unsigned i = 0; i < 8; ++i) {
@@ -137,7 +132,7 @@ void load_guest_area(Cpu& cpu, const Vmcs& v, const Controls& c) {
         cpu.cet.ssp_table = v["guest_ia32_interrupt_ssp_table_addr"_f];
     }
     if (c.has("entry_load_pkrs"_vmx)) cpu.pkrs = static_cast<u32>(v["guest_ia32_pkrs"_f]);
-    if (c.has("load_uinv"_vmx)) set_uinv(cpu, v["guest_uinv"_f]);
+    if (c.has("load_uinv"_vmx)) set_uinv(cpu, static_cast<u8>(v["guest_uinv"_f]));
     if (c.has("entry_load_ia32_fred"_vmx)) load_fred(cpu, v, "guest_ia32_fred_config"_f);
     if (c.has("entry_load_ia32_spec_ctrl"_vmx)) cpu.spec_ctrl = v["guest_ia32_spec_ctrl"_f];
     for (unsigned i = 0; i < 8; ++i)

@@ -21,7 +21,7 @@ Vmx::~Vmx() {
 void Vmx::reset() {
     timer_.stop();
     guest_timer_.set_deadline(0);
-    cpu_.watch_bus_locks = bus_locked_ = false;
+    cpu_.vmm_watches_bus_locks = bus_locked_ = false;
     in_operation_ = false;
     vmxon_pointer_ = Vmcs::none;
     current_ = shadow_ = Vmcs();

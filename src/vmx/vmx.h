@@ -147,6 +147,7 @@ public:
     Decision read_msr(u32 index, const Insn& in) override;
     Decision msr_list(bool write, u32 index, u64 value, const Insn& in) override;
     Decision write_msr(u32 index, u64 value, const Insn& in) override;
+    bool user_notification(u32 destination, u8 vector) override;
     bool pause(const Insn& in) override;
     bool xsaves(u64 mask, bool restore, const Insn& in) override;
     bool exception(Fault fault, u64 qualification, bool software) override;
@@ -197,6 +198,8 @@ private:
     // intercepts.cpp
     Decision cr_access_exit(unsigned cr, unsigned access, unsigned gpr, const Insn& in);
     bool msr_intercepted(u32 index, bool write) const;
+    Decision read_virtual_msr(u32 index);
+    Decision write_virtual_msr(u32 index, u64 value);
     // vmx.cpp
     void make_current(const Vmcs& v);
     /// Tells the CPU which bits of CR0 and CR4 VMX operation fixes now.

@@ -299,7 +299,7 @@ const std::vector<Vector>& vectors() {
         {"guest CR0.PG needs CR0.PE", real_mode_guest, bits_on("guest_cr0"_f, cr0_bits::pg)},
         {"guest CR4 obeys the fixed bits", nothing(), bits_on("guest_cr4"_f, 1u << 31)},
         {"guest IA32_DEBUGCTL: reserved bits", with("load_debug_controls"_vmx),
-         on("guest_ia32_debugctl"_f, 4)},
+         on("guest_ia32_debugctl"_f, 8)},
         {"IA-32e mode guest needs CR0.PG and CR4.PAE", nothing(), bits_off("guest_cr4"_f, cr4_bits::pae)},
         {"guest CR4.PCIDE needs IA-32e mode", guest32, bits_on("guest_cr4"_f, cr4_bits::pcide)},
         {"guest CR3 is within the physical-address width", nothing(), bits_on("guest_cr3"_f, 1ull << 63)},

@@ -17,7 +17,7 @@ namespace droste::test {
 inline CpuModel vmx_model() {
     CpuModel m = all_features_model();
     m.name = "max";  // every capability that is implemented
-    m.valid_cr4 = 0x7767FF | cr4_bits::cet | cr4_bits::fred;
+    m.valid_cr4 = 0x7767FF | cr4_bits::cet | cr4_bits::uintr | cr4_bits::fred;
     return m;
 }
 

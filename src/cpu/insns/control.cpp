@@ -193,8 +193,9 @@ Outcome mov_to_dr(Cpu& cpu, const Insn& in) {
     if (dr < 4) {
         cpu.dr[dr] = value;
     } else if (dr == 6) {
-        constexpr u64 writable = dr6_bits::b | dr6_bits::bd | dr6_bits::bs | dr6_bits::bt;
-        cpu.dr6 = dr6_bits::fixed1 | (value & writable);
+        const u64 bus_lock = cpu.has(Feature::bus_lock_detect) ? u64{dr6_bits::bld} : 0;
+        const u64 writable = dr6_bits::b | dr6_bits::bd | dr6_bits::bs | dr6_bits::bt | bus_lock;
+        cpu.dr6 = (dr6_bits::fixed1 & ~bus_lock) | (value & writable);
     } else {
         cpu.dr7 = dr7_value(value);
         cpu.segments_changed();

@@ -54,6 +54,9 @@ template <List kind> Outcome list(Cpu& cpu, const Insn& in) {
         return cpu.ud();
     if (cpu.cpl != 0)
         return cpu.gp0();
+    constexpr Gate exits = kind == List::read ? Gate::rdmsrlist : Gate::wrmsrlist;
+    if (cpu.gates.closed(exits))  // without MSR bitmaps, before any operand
+        return cpu.vm_exit(exits, in);
     if ((cpu.reg(Gpr::rsi) | cpu.reg(Gpr::rdi)) & 7)
         return cpu.gp0();
     const u64 next = cpu.next_rip(in);
