@@ -65,6 +65,7 @@ TEST_F(KvmSelftests, PassOrAreSkippedForTheReasonNamed) {
             {"x86_64/hyperv_cpuid"},
             {"x86_64/kvm_pv_test"},
             {"x86_64/max_vcpuid_cap_test"},
+            {"x86_64/monitor_mwait_test"},
             {"x86_64/nested_exceptions_test"},
             {"x86_64/platform_info_test"},
             {"x86_64/pmu_event_filter_test", "use_intel_pmu() || use_amd_pmu()"},
