@@ -24,8 +24,8 @@ constexpr OptionRow rows[] = {
     {.key = "stack.cpus",
      .type = OptionType::integer,
      .default_text = "1",
-     .help = "Number of virtual processors that the hypervisor of level 0 gives to level 1: what {cpus} becomes "
-             "in boot.append. Level 0 itself has machine.cpus.",
+     .help = "Number of virtual processors that the hypervisor of level 0 gives to level 1: what {cpus} "
+             "becomes in boot.append. Level 0 itself has machine.cpus.",
      .unit = "processors",
      .min = 1,
      .max = 64},
@@ -44,8 +44,8 @@ constexpr OptionRow rows[] = {
     {.key = "machine.cpus",
      .type = OptionType::integer,
      .default_text = "1",
-     .help = "Number of processors: cores of one package, with APIC IDs from 0. They run in turn, so that more "
-             "of them make a run longer, not faster.",
+     .help = "Number of processors: cores of one package, with APIC IDs from 0. They run in turn, so that "
+             "more of them make a run longer, not faster.",
      .unit = "processors",
      .min = 1,
      .max = 64},
@@ -53,8 +53,8 @@ constexpr OptionRow rows[] = {
      .type = OptionType::integer,
      .default_text = "10000",
      .help = "Longest turn of a processor. By so much the processors' clocks may differ when one sees what "
-             "another did; with one processor it has no meaning. HLT, MWAIT and PAUSE end a turn early. Another "
-             "quantum gives another run, equally right.",
+             "another did; with one processor it has no meaning. HLT, MWAIT and PAUSE end a turn early. "
+             "Another quantum gives another run, equally right.",
      .unit = "periods of clock.tsc_hz",
      .min = 100,
      .max = 100'000'000},

@@ -97,8 +97,8 @@ void Machine::Parts::idle() {
                processors.size() == 1
                    ? fmt::format("the processor is halted for good: interrupts are disabled at RIP {:#x}",
                                  first.rip)
-                   : fmt::format("all processors are halted for good: interrupts are disabled, on processor 0 "
-                                 "at RIP {:#x}",
+                   : fmt::format("all processors are halted for good: interrupts are disabled, on processor "
+                                 "0 at RIP {:#x}",
                                  first.rip));
         return;
     }

@@ -136,7 +136,8 @@ TEST(Acpi, AbsentDevicesAreNotDescribed) {
 /// How often `part` occurs in `whole`.
 unsigned occurrences(const std::vector<u8>& whole, const std::vector<u8>& part) {
     unsigned n = 0;
-    for (auto at = whole.begin(); (at = std::search(at, whole.end(), part.begin(), part.end())) != whole.end(); ++at)
+    const auto next = [&](auto from) { return std::search(from, whole.end(), part.begin(), part.end()); };
+    for (auto at = next(whole.begin()); at != whole.end(); at = next(at + 1))
         ++n;
     return n;
 }
@@ -160,7 +161,8 @@ TEST(Acpi, EachProcessorIsDescribedTwice) {
             EXPECT_EQ(ids[i], i);
             constexpr std::string_view digits = "0123456789ABCDEF";
             const std::string segment = {'C', 'P', digits[i >> 4], digits[i & 15]};
-            EXPECT_EQ(occurrences(dsdt, device(segment, {name("_HID", text("ACPI0007")), name("_UID", integer(i))})), 1u);
+            const Code described = device(segment, {name("_HID", text("ACPI0007")), name("_UID", integer(i))});
+            EXPECT_EQ(occurrences(dsdt, described), 1u);
         }
     }
 }

@@ -229,6 +229,23 @@ TEST(Processors, StoreBetweenMonitorAndMwaitIsNotMissed) {
     expect_power_off(Ran(ProcessorsGuest(first, second)));
 }
 
+// fw_cfg's DMA: control (select item 0, read), length, address, all big-endian.
+TEST(Processors, DeviceThatWritesToTheMonitoredLineEndsMwait) {
+    constexpr u32 request = 0x7500;
+    Code second = waiting_for_store();
+    second.put(other, 1).add({0x0F, 0x01, 0xC9}).lock_inc(count).halt_for_ever();
+    Code first;
+    first.wait_for(other, 1).spin(50'000).load_eax(count).store_eax(table);
+    first.put(request, 0x0A00'0000).put(request + 4, 0x0400'0000);
+    first.put(request + 8, 0).put(request + 12, 0x0072'0000);
+    first.out_eax(0x514, 0).out_eax(0x518, 0x0075'0000);
+    first.wait_for(count, 1).power_off();
+    const Ran r(ProcessorsGuest(first, second));
+    expect_power_off(r);
+    EXPECT_EQ(r.at(table), 0u);
+    EXPECT_EQ(r.at(flag), 0x554D'4551u) << "\"QEMU\", the signature that item 0 holds";
+}
+
 TEST(Processors, StoresAreFastAgainAfterTheWait) {
     Code second = waiting_for_store();
     second.put(other, 1).add({0x0F, 0x01, 0xC9}).lock_inc(count).halt_for_ever();
@@ -267,6 +284,18 @@ TEST(Processors, InitStopsAndStartupRestarts) {
     EXPECT_GT(r.at(table), 0u);
     EXPECT_EQ(r.at(table), r.at(table + 4)) << "it stood still after INIT";
     EXPECT_GT(r.at(count), r.at(table + 4));
+}
+
+// The receiver has had no turn in between: INIT is still pending when SIPI arrives.
+TEST(Processors, StartupRightAfterInitIsNotLost) {
+    Code first;
+    first.wait_for(flag, 1).put(flag, 0).send(0x4500, 1).put(Code::icr_low, 0x4608);
+    first.wait_for(flag, 1).power_off();
+    Code second;
+    second.lock_inc(count).put(flag, 1).jump_to_self();
+    const Ran r(ProcessorsGuest(first, second));
+    expect_power_off(r);
+    EXPECT_EQ(r.at(count), 2u) << "started twice";
 }
 
 TEST(Processors, StartupWithoutInitIsIgnored) {

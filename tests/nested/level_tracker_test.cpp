@@ -168,8 +168,10 @@ TEST(LevelTrackerOfSeveral, PreemptedAttemptIsNotAnothersEntry) {
     LevelTracker t(2);
     t.vmxon(0, 0);
     t.vmxon(0, 1);
+    const u32 second = t.entered(0x2000, 1);
+    t.left(1);
     attempt(t, 1, 0x2000, 0x6000);
-    const u32 second = t.entered(0x2000, 1), second_inner = (t.left(1), attempt(t, 1, 0x2000, 0x6000), t.entered(0x2800, 1));
+    const u32 second_inner = t.entered(0x2800, 1);
     t.left(1);
     // The first attempts, is preempted, and its processor runs the second, which came from the other processor.
     attempt(t, 0, 0x1000, 0x5000);

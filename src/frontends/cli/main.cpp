@@ -251,7 +251,8 @@ int main(int argc, char** argv) {
     const std::vector<std::string> known = commands(app);
     const bool is_command = std::find(known.begin(), known.end(), word) != known.end();
     if (!word.empty() && word[0] != '-' && !is_command)
-        return fail(Error{fmt::format("there is no command \"{}\"; the commands are {}", word, fmt::join(known, ", "))});
+        return fail(Error{fmt::format("there is no command \"{}\"; the commands are {}", word,
+                                      fmt::join(known, ", "))});
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& e) {
