@@ -165,6 +165,24 @@ TEST_F(PitTest, HundredHertz) {
     EXPECT_TRUE(wires.level(0));
 }
 
+// The output is high from the control word on: loading the count is no edge.
+TEST_F(PitTest, TheFirstInterruptComesAfterAPeriod) {
+    const ClockRatio ratio{Pit::clock_hz, 2'000'000'000};
+    for (const unsigned mode : {2u, 3u}) {
+        const u64 tick = ratio.count_at(clock.now());
+        out(3, control(3, mode));
+        const unsigned before = wires.rises[0];
+        out(0, 0xE8);
+        out(0, 0x03);
+        clock.run_to(ratio.time_of(tick + 1001) - 1);
+        EXPECT_EQ(wires.rises[0], before) << "mode " << mode;
+        clock.run_to(ratio.time_of(tick + 1001));
+        EXPECT_EQ(wires.rises[0], before + 1) << "mode " << mode;
+        clock.run_to(ratio.time_of(tick + 2001));
+        EXPECT_EQ(wires.rises[0], before + 2) << "mode " << mode;
+    }
+}
+
 TEST_F(PitTest, OneShotInterruptsOnce) {
     out(3, 0x30);
     EXPECT_FALSE(wires.level(0));

@@ -74,7 +74,7 @@ void Pit::update() {
 void Pit::due(Time) {
     // When the event comes late by a whole pulse, the edge must not be lost.
     const u64 now = tick();
-    if (channels_[0].output(now) && channels_[0].next_change(now - 1) == now) irq0_.set(false);
+    if (channels_[0].output(now) && !channels_[0].output(now - 1)) irq0_.set(false);
     update();
 }
 
