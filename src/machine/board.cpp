@@ -139,6 +139,24 @@ void Board::add_test_devices() {
                                                                   .pci = pci_host_});
 }
 
+void Board::prepare_as_bios() {
+    struct Write {
+        Device& device;
+        u64 offset;
+        u8 value;
+    };
+    // Mode 2 of timer channel 0 with the longest period, which raises its output; then ICW1 (cascaded, ICW4 follows;
+    // the edge is forgotten) to ICW4 (8086 mode) of both 8259s, and their masks: the timer and the cascade are open.
+    const Write writes[] = {
+        {pit_, 3, 0x34}, {pit_, 0, 0},                      {pit_, 0, 0},
+        {pic_, 0, 0x11}, {pic_, 1, board::bios_vectors[0]}, {pic_, 1, 0x04}, {pic_, 1, 0x01},
+        {pic_, 2, 0x11}, {pic_, 3, board::bios_vectors[1]}, {pic_, 3, 0x02}, {pic_, 3, 0x01},
+        {pic_, 1, 0xFA}, {pic_, 3, 0xFF},
+    };
+    for (const Write& w : writes)
+        w.device.write(w.offset, Width::byte, w.value);
+}
+
 void Board::visit(Archive& archive) {
     archive.section("board", 1);
     archive.field("a20", a20_);

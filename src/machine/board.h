@@ -68,6 +68,9 @@ public:
         for (const u64 mask_register : {1u, 3u})
             pic_.write(mask_register, Width::byte, 0xFF);
     }
+    /// How a BIOS leaves the 8259s and the timer to a boot loader: vectors 0x08 and 0x70, 18.2 timer interrupts
+    /// a second and every other line masked.
+    void prepare_as_bios();
     /// Adds what test kernels expect, before the guest runs.
     void add_test_devices();
     /// What the ACPI tables must say about this board.

@@ -9,7 +9,8 @@ namespace droste::board {
 inline constexpr u64 ebda = 0x9'FC00;      ///< reserved to 0xA0000
 inline constexpr u64 vga_hole = 0xA'0000;  ///< to 0xC0000: no RAM
 inline constexpr u64 option_roms = 0xC'0000;
-inline constexpr u64 firmware_tables = 0xE'0000;  ///< to 1 MiB: RSDP and the other ACPI tables; reserved RAM
+inline constexpr u64 firmware_tables = 0xE'0000;  ///< RSDP and the other ACPI tables; reserved RAM
+inline constexpr u64 real_mode_handlers = 0xF'FF00;  ///< to 1 MiB
 inline constexpr u64 high_memory = 0x10'0000;
 inline constexpr u64 pci_hole = 0xC000'0000;    ///< RAM below 4 GiB ends here
 inline constexpr u64 pci_window = 0xC000'0000;  ///< memory BARs
@@ -43,6 +44,7 @@ inline constexpr u64 test_pci_memory = 0xFEB0'0000;
 inline constexpr u16 test_pci_ports = 0xC000;
 
 /// Interrupts.
+inline constexpr u8 bios_vectors[] = {0x08, 0x70};  ///< where a BIOS puts the 8259s' interrupts
 inline constexpr unsigned sci = 9;
 inline constexpr unsigned io_apic_id = 0;
 inline constexpr unsigned io_apic_pins = 24;

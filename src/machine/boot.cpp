@@ -4,6 +4,7 @@
 
 #include "machine/board_map.h"
 #include "machine/loader/loader.h"
+#include "machine/loader/real_mode_handlers.h"
 #include "machine/machine_parts.h"
 
 namespace droste {
@@ -144,7 +145,7 @@ Result<BootRequest> boot_request(const Options& options) {
 Status load_into(Machine::Parts& parts, const BootRequest& given) {
     LoaderMemory memory(parts.memory);
     const std::vector<u8> tables = acpi_tables(parts.board.acpi_config(), board::firmware_tables);
-    ASSERT(tables.size() <= board::high_memory - board::firmware_tables);
+    ASSERT(tables.size() <= board::real_mode_handlers - board::firmware_tables);
     memory.write(board::firmware_tables, tables);
     BootRequest request = given;
     request.rsdp = board::firmware_tables;
@@ -157,10 +158,17 @@ Status load_into(Machine::Parts& parts, const BootRequest& given) {
     const std::string& test_device = parts.options.text("machine.test_device");
     if (test_device == "true" || (test_device == "auto" && request.protocol == BootProtocol::multiboot))
         parts.board.add_test_devices();
+    // "Other machine state should be left by the boot loader in normal working order, i.e. as initialized by the
+    // BIOS" (Multiboot Specification, "Machine state"); the other protocols promise nothing of the kind.
+    const bool as_bios = request.protocol == BootProtocol::multiboot;
+    if (as_bios)
+        lay_real_mode_handlers(memory);
     Result<EntryState> entry = load_kernel(request, memory);
     if (!entry)
         return entry.error();
     parts.board.prepare_without_firmware();
+    if (as_bios)
+        parts.board.prepare_as_bios();
     for (const auto& p : parts.processors)
         set_memory_types(p->cpu);
     apply(parts.processors.front()->cpu, *entry);

@@ -9,6 +9,7 @@
 
 #include "cpu/model.h"
 #include "machine/loader/loader.h"
+#include "machine/loader_fixture.h"
 #include "machine/tiny_guest.h"
 
 namespace droste {
@@ -35,7 +36,7 @@ struct Ended {
     std::string printed;
 };
 
-Ended run_guest(const TinyGuest& guest, const std::vector<std::string>& sets = {}, TestConsole console = {}) {
+Ended run_image(std::vector<u8> image, const std::vector<std::string>& sets = {}, TestConsole console = {}) {
     Options options;
     EXPECT_TRUE(options.set("memory.size=32MiB"));
     for (const std::string& s : sets)
@@ -44,12 +45,16 @@ Ended run_guest(const TinyGuest& guest, const std::vector<std::string>& sets = {
     if (!machine)
         throw std::runtime_error(machine.error().text);
     BootRequest request;
-    request.kernel = {"tiny", guest.image()};
+    request.kernel = {"tiny", std::move(image)};
     const Status loaded = (*machine)->load(request);
     if (!loaded)
         throw std::runtime_error(loaded.error().text);
     (*machine)->run();
     return {(*machine)->summary(), console.printed};
+}
+
+Ended run_guest(const TinyGuest& guest, const std::vector<std::string>& sets = {}, TestConsole console = {}) {
+    return run_image(guest.image(), sets, std::move(console));
 }
 
 TEST(Machine, DebugExitGivesTheGuestsStatus) {
@@ -85,6 +90,60 @@ TEST(Machine, HaltForGoodIsNoticed) {
     const Ended r = run_guest(TinyGuest().cli().hlt());
     EXPECT_EQ(r.summary.end.kind, EndKind::dead_halt);
     EXPECT_EQ(exit_status(r.summary.end), 3);
+}
+
+/// A guest that goes to real mode with the interrupt-vector table at 0 and runs `code` there, 16-bit code.
+TinyGuest real_mode_guest(const TinyGuest& code) {
+    constexpr u32 prologue = 38, stage = 0x7'0000;
+    constexpr u8 stage_high = stage >> 16;
+    TinyGuest real;
+    real.bytes({0x0F, 0x20, 0xC0, 0x24, 0xFE, 0x0F, 0x22, 0xC0})  // CR0.PE = 0
+        .bytes({0xEA, 0x0D, 0x00, 0x00, 0x70})                    // jmp 7000:000D
+        .bytes({0xB8, 0x00, 0x70, 0x8E, 0xD0, 0x31, 0xE4})        // SS = 0x7000, SP = 0
+        .code(code.code());
+    const u32 tables = TinyGuest::entry + prologue + static_cast<u32>(real.code().size());
+    TinyGuest guest;
+    guest.bytes({0xBE}).imm32(TinyGuest::entry + prologue);                  // mov esi
+    guest.bytes({0xBF}).imm32(stage).mov_ecx(0x100).bytes({0xF3, 0xA4});     // mov edi; rep movsb
+    guest.bytes({0x0F, 0x01, 0x15}).imm32(tables);                           // lgdt
+    guest.bytes({0x0F, 0x01, 0x1D}).imm32(tables + 6);                       // lidt
+    guest.bytes({0xEA}).imm32(0).bytes({0x08, 0x00});                        // jmp 8:0
+    guest.code(real.code());
+    guest.bytes({0x0F, 0x00}).imm32(tables + 12);                            // GDTR: two descriptors
+    guest.bytes({0xFF, 0x03}).imm32(0);                                      // IDTR
+    guest.imm32(0).imm32(0);
+    return guest.bytes({0xFF, 0xFF, 0x00, 0x00, stage_high, 0x9A, 0x00, 0x00});  // 16-bit code
+}
+
+TEST(Machine, AMultibootKernelFindsTheInterruptsOfABios) {
+    TinyGuest real;
+    real.bytes({0xFB, 0xF4, 0xF4, 0xFA})        // sti; hlt; hlt; cli: two periods of the timer
+        .bytes({0xBA, 0xF8, 0x03})              // to the console:
+        .bytes({0xE4, 0x21, 0xEE})              // the masks of the master
+        .bytes({0xE4, 0xA1, 0xEE})              // and of the slave,
+        .bytes({0xB0, 0xE2, 0xE6, 0x43})        // the timer's status without its output
+        .bytes({0xE4, 0x40, 0x24, 0x7F, 0xEE})
+        .bytes({0xCD, 0x11})                    // int 11h comes back
+        .bytes({0xB0, 0xFB, 0xE6, 0x21})        // the timer off,
+        .bytes({0xB0, 0xF7, 0xE6, 0xA1})        // IRQ 11 on
+        .bytes({0xBA, 0x0B, 0x20})              // and twice: raise it, wait for it, lower it
+        .bytes({0xB9, 0x02, 0x00})
+        .bytes({0xB0, 0x01, 0xEE, 0xFB, 0xF4, 0xFA, 0x30, 0xC0, 0xEE, 0xE2, 0xF5})
+        .bytes({0xB0, 0x2A, 0xBA, 0xF4, 0x00, 0xEE});
+    const Ended r = run_guest(real_mode_guest(real), {"run.max_ticks=1000000"});
+    EXPECT_EQ(r.summary.end.kind, EndKind::debug_exit) << r.summary.end.reason;
+    EXPECT_EQ(r.summary.end.code, 0x2Au);
+    EXPECT_EQ(r.printed, "\xFA\xFF\x34");
+    EXPECT_EQ(r.summary.guest_ns / 10'000, 2 * 65536 * 100'000ull / 1'193'182);
+}
+
+TEST(Machine, APvhKernelFindsThe8259sMasked) {
+    TinyGuest guest;
+    guest.mov_edx(0x3F8).bytes({0xE4, 0x21, 0xEE, 0xE4, 0xA1, 0xEE}).debug_exit(0);
+    const u32 at = 0x100'0000;
+    const Ended r =
+        run_image(make_elf64(at, {{.bytes = guest.code()}, {.type = 4, .bytes = pvh_note(at)}}));
+    EXPECT_EQ(r.printed, "\xFF\xFF");
 }
 
 TEST(Machine, TicksAreRetiredInstructions) {

@@ -259,6 +259,7 @@ TEST(Processors, StoresAreFastAgainAfterTheWait) {
 // The 8042's clock sends no interrupt here; what ends the wait is the masked timer interrupt (ECX[0]).
 TEST(Processors, MwaitMayWaitLongWithInterruptsMasked) {
     Code code;
+    code.out_al(0x21, 0xFF);  // the 8259's timer would end the wait
     code.put(Code::divide, 0xB).put(Code::lvt_timer, vector).cli();
     Code wait = waiting_for_store();
     code.code(wait.code());

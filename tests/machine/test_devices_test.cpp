@@ -94,12 +94,6 @@ TEST(TestDevices, AreThereByKey) {
     EXPECT_FALSE(options.load_text("[machine]\ntest_device = 1\n", "s.toml", ""));
 }
 
-TEST(TestDevices, The8259IsMaskedWhenAKernelStarts) {
-    TinyGuest g, slave;
-    EXPECT_EQ(code_of(tell(g, 0x21, in_al)), 0xFFu);
-    EXPECT_EQ(code_of(tell(slave, 0xA1, in_al)), 0xFFu);
-}
-
 TEST(TestDevices, FirmwareConfigurationTellsProcessorsAndMemory) {
     const auto item = [](u16 key, unsigned skip) {
         TinyGuest g;
