@@ -115,6 +115,7 @@ void Cpu::reset() {
     tsc_offset_host = 0 - now();
     current_vpid = 0;
     ept_enabled = false;
+    guest_paging = {};
     apic_access_page = ~0ull;
     monitor_trap = false;
     shut_down = false;
@@ -249,6 +250,7 @@ void Cpu::paging_changed() {
     p.ept_1gb = ept_1gb;
     p.ept_advanced_exit_info = ept_advanced_exit_info;
     p.eptp = current_eptp;
+    p.guest = guest_paging;
     p.apic_access_page = apic_access_page;
     mmu.set_controls(p);
     segments_changed();  // the first-level tables may be others now

@@ -177,6 +177,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     u16 current_vpid = 0;
     bool ept_enabled = false;
     u64 current_eptp = 0;
+    GuestPagingControls guest_paging;
     u64 apic_access_page = ~0ull;
     bool ept_execute_only = true, ept_1gb = true, ept_advanced_exit_info = false;  ///< capabilities
     /// TSC seen by RDTSC in non-root operation: (tsc * multiplier >> 48) + offset; identity in root.

@@ -137,6 +137,12 @@ private:
         charge_walks(cpu_, before);
         if (!ok) [[unlikely]]
             return translation_failed(cpu_, s, fault);
+        // Sub-page write permissions: every 128-byte piece that is written needs its own.
+        if (p.where.sub_page && ((linear ^ (linear + size - 1)) & ~0x7Full) != 0) {
+            Translation last;
+            if (!cpu_.mmu.translate_data(Linear(linear + size - 1), access, privilege, intent, last, fault))
+                return translation_failed(cpu_, s, fault);
+        }
         const bool device = p.where.host == nullptr || p.where.apic_access;
         if (device && cpu_.block != nullptr && intent == Intent::explicit_access && !cpu_.vectoring.active)
             [[unlikely]] {
@@ -312,7 +318,7 @@ u8* Cpu::bulk(u64 linear, u64 size, Access access) {
     const bool ok =
         mmu.translate_data(Linear(linear), access, privilege(*this), Intent::explicit_access, t, fault);
     charge_walks(*this, before);
-    if (!ok || t.host == nullptr || t.apic_access) return nullptr;
+    if (!ok || t.host == nullptr || t.apic_access || t.sub_page) return nullptr;
     const u64 offset = linear & page_offset;
     if (access == Access::write) memory.about_to_write(t.machine_page + offset, size);
     return t.host + offset;

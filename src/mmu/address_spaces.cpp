@@ -34,12 +34,19 @@ unsigned AddressSpaces::select_realm(const PagingControls& c) {
     const u64 eptp = c.ept ? c.eptp : 0;
     for (unsigned i = 0; i < realm_count; ++i) {
         Realm& r = realm_[i];
-        if (r.used && r.vpid == c.vpid && r.ept == c.ept && r.eptp == eptp && r.mode == c.mode) return i;
+        if (r.used && r.vpid == c.vpid && r.ept == c.ept && r.eptp == eptp && r.mode == c.mode &&
+            r.variant == c.guest.variant())
+            return i;
     }
     const unsigned i = victim(realm_);
     for (Space& s : space_)
         if (s.used && s.realm == i) s = Space{};
-    realm_[i] = Realm{true, c.ept, c.mode, c.vpid, eptp, no_tag, 0};
+    realm_[i] = Realm{.used = true,
+                      .ept = c.ept,
+                      .mode = c.mode,
+                      .variant = c.guest.variant(),
+                      .vpid = c.vpid,
+                      .eptp = eptp};
     realm_[i].global_tag = fresh();
     return i;
 }

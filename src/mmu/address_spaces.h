@@ -10,7 +10,7 @@
 namespace droste {
 
 /// Translations carry the number of their space, or their realm's when they are global. Giving a space a new
-/// number forgets all its translations at once. A realm is {VPID, EPTP, paging mode}; a space is a PCID
+/// number forgets all its translations at once. A realm is {VPID, EPTP, paging mode and controls}; a space is a PCID
 /// within one.
 class AddressSpaces {
 public:
@@ -21,6 +21,7 @@ public:
     struct Realm {
         bool used = false, ept = false;
         PagingMode mode{};
+        u8 variant = 0;  ///< GuestPagingControls::variant
         u16 vpid = 0;
         u64 eptp = 0;
         u32 global_tag = no_tag;

@@ -5,6 +5,8 @@
 //   CR3 --> guest entry --> guest entry --> ... --> guest page      each arrow is a guest-physical address,
 //        |               |               |       |                  and with EPT each is translated by
 //       EPT             EPT             EPT     EPT                  a walk of its own
+#include <algorithm>
+
 #include "mmu/table_walk.h"
 #include "mmu/tlb.h"
 #include "mmu/walks.h"
@@ -18,6 +20,9 @@ struct LinearWalk {
     u64 linear;
     u16 needed;
     WalkFault& fault;
+    bool hlat = false;          ///< by HLAT paging
+    bool paging_verified = true;  ///< so far, see LinearMapping
+    u8 largest_page = 64;       ///< after a restart: the size that the restarting entry controls
 
     bool effective() const { return parts.effects == WalkEffects::architectural; }
 
@@ -30,6 +35,7 @@ struct LinearWalk {
         if (needed & shadow_right::any) code |= page_fault_bits::shadow_stack;
         const bool tells_fetch = c.smep || (c.nxe && c.mode != PagingMode::bits32);
         if ((needed & right::fetches) && tells_fetch) code |= page_fault_bits::fetch;
+        if (hlat && (extra == 0 || (extra & page_fault_bits::reserved))) code |= page_fault_bits::hlat;
         fault = WalkFault{};
         fault.kind = WalkFault::Kind::page_fault;
         fault.error_code = code;
@@ -38,11 +44,12 @@ struct LinearWalk {
     }
 
     /// Machine address of a guest paging-structure entry, for an access with `access` rights under EPT.
-    bool entry_address(u64 at, u8 access, u64& machine) const {
+    bool entry_address(u64 at, u8 access, u64& machine) {
         u64 page;
-        if (!parts.tables.find(parts.ept_id, at & ~0xFFFull, access, page)) {
+        bool paging_write = false;
+        if (!parts.tables.find(parts.ept_id, at & ~0xFFFull, access, page, paging_write)) {
             EptMapping m;
-            if (!ept_walk(parts, at, access, m, fault)) {
+            if (!ept_walk(parts, at, {.kind = access, .paging_structure = true}, m, fault)) {
                 fault.linear = Linear(linear);
                 if (fault.kind == WalkFault::Kind::ept_violation)
                     fault.qualification |= ept_qualification::linear_valid;
@@ -50,14 +57,24 @@ struct LinearWalk {
             }
             if (effective()) parts.tables.insert(parts.ept_id, at & ~0xFFFull, m);
             page = m.machine_page;
+            paging_write = m.paging_write;
         }
+        // SDM "Guest-Physical Accesses to the APIC-Access Page": never virtualized.
+        if (page == parts.controls.apic_access_page) {
+            fault = WalkFault{};
+            fault.kind = WalkFault::Kind::apic_access;
+            fault.guest_phys = GuestPhys(at);
+            fault.linear = Linear(linear);
+            return false;
+        }
+        paging_verified &= paging_write;
         machine = page | (at & 0xFFF);
         return true;
     }
 
     /// Sets the accessed flag in every entry used, and for a write the dirty flag in the one that maps the
     /// page. With EPT these are writes; they fault before any flag changes further down.
-    template <class Entry> bool set_flags(WalkPath& path) const {
+    template <class Entry> bool set_flags(WalkPath& path) {
         for (unsigned i = 0; i < path.depth; ++i) {
             WalkPath::Step& s = path.step[i];
             u64 entry = s.entry | page_entry::accessed;
@@ -79,7 +96,7 @@ struct LinearWalk {
         return true;
     }
 
-    template <class Format> bool run(const Format& format, u64 root, LinearMapping& out) const {
+    template <class Format> bool run(const Format& format, u64 root, LinearMapping& out) {
         const PagingControls& c = parts.controls;
         // With EPT's accessed and dirty flags, accesses to guest paging structures count as writes.
         const u8 table_access =
@@ -88,6 +105,7 @@ struct LinearWalk {
             machine = at;
             return !c.ept || entry_address(at, table_access, machine);
         };
+        paging_verified = true;
         WalkPath path;
         const WalkEnd end = descend(format, root, linear, parts.memory, locate, path);
         if (effective()) {
@@ -95,12 +113,16 @@ struct LinearWalk {
             parts.counters.references += path.depth;
         }
         if (end == WalkEnd::unreachable) return false;
+        if (end == WalkEnd::restart) {
+            largest_page = path.page_shift;
+            return false;
+        }
         if (end == WalkEnd::not_present) return page_fault(0);
         if (end == WalkEnd::malformed)
             return page_fault(page_fault_bits::present | page_fault_bits::reserved);
 
         out.guest_page = path.piece(linear);
-        out.page_shift = path.page_shift;
+        out.page_shift = std::min(path.page_shift, largest_page);
         out.attributes =
             static_cast<u8>((path.all & page_entry::user ? page_attribute::user : 0) |
                             (path.all & page_entry::writable ? page_attribute::writable : 0) |
@@ -120,6 +142,7 @@ struct LinearWalk {
             if (!set_flags<typename Format::Entry>(path)) return false;
         }
         out.dirty = path.leaf().entry & page_entry::dirty;
+        out.paging_verified = paging_verified;
         return true;
     }
 };
@@ -128,7 +151,7 @@ struct LinearWalk {
 
 bool linear_walk(const WalkParts& parts, u64 linear, u16 needed, LinearMapping& out, WalkFault& fault) {
     const PagingControls& c = parts.controls;
-    const LinearWalk walk{parts, linear, needed, fault};
+    LinearWalk walk{parts, linear, needed, fault};
     switch (c.mode) {
     case PagingMode::none:
         out = LinearMapping{};
@@ -142,7 +165,15 @@ bool linear_walk(const WalkParts& parts, u64 linear, u16 needed, LinearMapping& 
         return walk.run(TablePae(c), pdpte & address_field, out);
     }
     case PagingMode::level4:
-    case PagingMode::level5: return walk.run(TableLong(c), c.cr3 & address_field, out);
+    case PagingMode::level5:
+        // SDM "Use of HLAT Paging": for every address, or for those with bit 63 set.
+        if (c.guest.hlat && (c.guest.hlat_prefix == 0 || bit(linear, 63))) {
+            walk.hlat = true;
+            if (walk.run(TableHlat(c), c.guest.hlatp & address_field, out)) return true;
+            if (walk.largest_page == 64) return false;
+            walk.hlat = false;
+        }
+        return walk.run(TableLong(c), c.cr3 & address_field, out);
     }
     return false;
 }

@@ -9,6 +9,24 @@ namespace droste {
 
 enum class PagingMode : u8 { none, bits32, pae, level4, level5 };
 
+/// VM-execution controls that change translation in non-root operation, beside the EPTP. All off in root operation.
+struct GuestPagingControls {
+    bool mode_based_execute{};  ///< "mode-based execute control for EPT"
+    bool sub_page_write{};      ///< "sub-page write permissions for EPT"
+    bool paging_write{};        ///< "EPT paging-write control"
+    bool verify_paging{};       ///< "guest-paging verification"
+    bool hlat{};                ///< "enable HLAT"
+    u8 hlat_prefix{};           ///< HLAT prefix size
+    u64 hlatp{};                ///< HLAT pointer
+    u64 sppt{};                 ///< sub-page-permission-table pointer
+    /// The controls as a number: translations made under different ones are kept apart.
+    constexpr u8 variant() const {
+        return static_cast<u8>(mode_based_execute | sub_page_write << 1 | paging_write << 2 |
+                               verify_paging << 3 | hlat << 4);
+    }
+    bool operator==(const GuestPagingControls&) const = default;
+};
+
 /// The registers and controls that translate linear addresses, gathered when one of them changes.
 struct PagingControls {
     PagingMode mode = PagingMode::none;
@@ -26,7 +44,8 @@ struct PagingControls {
     bool ept_execute_only{};        ///< capability: R=0 X=1 is legal
     bool ept_1gb{};                 ///< capability: 1-GByte pages
     bool ept_advanced_exit_info{};  ///< capability: qualification bits 11:9 tell of the linear address
-    u64 eptp{};                     ///< bits 5:3 walk length - 1, 6 A/D flags, 51:12 table
+    u64 eptp{};                     ///< bits 5:3 walk length - 1, 6 A/D flags, 7 shadow stacks, 51:12 table
+    GuestPagingControls guest{};
     u64 apic_access_page = ~0ull;   ///< machine-physical page given special treatment, or ~0
 };
 
@@ -36,7 +55,7 @@ enum class Intent : u8 { explicit_access, implicit_access };
 
 namespace page_fault_bits {
 inline constexpr u32 present = 1, write = 2, user = 4, reserved = 8, fetch = 16, protection_key = 32,
-                     shadow_stack = 64;
+                     shadow_stack = 64, hlat = 128;
 }
 
 /// Why a translation failed.
@@ -47,12 +66,16 @@ struct WalkFault {
         ept_violation,
         ept_misconfiguration,
         pml_full,
+        spp_miss,
+        spp_misconfiguration,
+        apic_access,  ///< a guest-physical access to the APIC-access page
         non_canonical
     } kind = Kind::none;
     u32 error_code{};  ///< page_fault: the #PF error code
     Linear linear{};
     GuestPhys guest_phys{};  ///< the EPT kinds
     u64 qualification{};     ///< EPT violation: exit qualification without the NMI-unblocking bit 12
+    bool convertible{};      ///< EPT violation: the entry that decides does not suppress #VE
 };
 
 /// A finished translation of one 4-KByte page (a piece of a larger page, when that is what maps it).
@@ -61,6 +84,7 @@ struct Translation {
     u64 machine_page{};      ///< machine-physical address of the page
     GuestPhys guest_page{};  ///< guest-physical address of the page (= machine without EPT)
     bool apic_access{};      ///< the page is the APIC-access page
+    bool sub_page{};         ///< a write that only its 128-byte sub-page permits
 };
 
 /// Page-modification logging, done while a walk sets an EPT dirty flag. Implemented by vmx.

@@ -36,7 +36,9 @@ constexpr u8 key(u64 entry) { return static_cast<u8>(bits(entry, 62, 59)); }
 /// Bits of EPT entries.
 namespace ept_entry {
 inline constexpr u64 read = 1, write = 2, execute = 4, rights = 7, page_size = 0x80, accessed = 0x100,
-                     dirty = 0x200;
+                     dirty = 0x200, user_execute = 0x400, verify_paging = 1ull << 57,
+                     paging_write = 1ull << 58, supervisor_shadow_stack = 1ull << 60,
+                     sub_page_write = 1ull << 61, suppress_ve = 1ull << 63;
 constexpr unsigned memory_type(u64 entry) { return static_cast<unsigned>(bits(entry, 5, 3)); }
 }  // namespace ept_entry
 
@@ -107,24 +109,36 @@ struct TableLong {
     static u64 page(unsigned level, u64 entry) { return table(entry) & (~0ull << (3 + 9 * level)); }
 };
 
+/// SDM "HLAT Paging": the same, but an entry can hand the whole translation to ordinary paging.
+struct TableHlat : TableLong {
+    using TableLong::TableLong;
+    static bool restarts(u64 entry) { return bit(entry, 11); }
+};
+
 /// SDM "The Extended Page Table Mechanism (EPT)"; malformed entries are EPT misconfigurations.
 struct TableEpt {
     using Entry = u64;
     static constexpr unsigned index_bits = 9;
     unsigned levels;
-    bool execute_only, page1gb;
+    bool execute_only, page1gb, paging_write;
+    u64 executes;  ///< bits that permit fetches: with mode-based execute control there is one more
     u64 reserved;
     explicit TableEpt(const PagingControls& c)
         : levels(bits(c.eptp, 5, 3) == 4 ? 5 : 4), execute_only(c.ept_execute_only), page1gb(c.ept_1gb),
+          paging_write(c.guest.paging_write),
+          executes(ept_entry::execute | (c.guest.mode_based_execute ? ept_entry::user_execute : 0)),
           reserved(beyond_physical(c.maxphyaddr)) {}
-    static bool present(u64 entry) { return entry & ept_entry::rights; }
+    bool present(u64 entry) const { return entry & (ept_entry::read | ept_entry::write | executes); }
     bool maps_page(unsigned level, u64 entry) const {
         return (entry & ept_entry::page_size) && (level == 2 || (level == 3 && page1gb));
     }
     bool malformed(unsigned level, bool leaf, u64 entry) const {
-        const u64 r = entry & ept_entry::rights;
-        if (r == ept_entry::write || r == (ept_entry::write | ept_entry::execute)) return true;
-        if (r == ept_entry::execute && !execute_only) return true;
+        // SDM "EPT Misconfigurations", in its order.
+        if (!(entry & ept_entry::read)) {
+            if (entry & ept_entry::write) return true;
+            if ((entry & executes) && !execute_only) return true;
+            if (leaf && paging_write && (entry & ept_entry::paging_write)) return true;
+        }
         if (entry & reserved) return true;
         if (!leaf) return bits(entry, 7, 3) != 0;
         constexpr u8 memory_types = 0b0111'0011;  // UC, WC, WT, WP, WB
@@ -140,6 +154,7 @@ enum class WalkEnd : u8 {
     not_present,
     malformed,
     unreachable,  ///< `locate` refused: a paging structure cannot be read
+    restart,      ///< HLAT paging asks for ordinary paging
 };
 
 /// What a descent read on its way.
@@ -153,7 +168,7 @@ struct WalkPath {
     unsigned depth = 0;  ///< entries read
     u64 all = ~0ull;     ///< AND of the entries: what every level permits
     u64 any = 0;         ///< OR of the entries: what some level forbids
-    u8 page_shift = 0;   ///< of the page found
+    u8 page_shift = 0;   ///< of the page found, or that the restarting entry controls
     u64 page = 0;        ///< address of the whole page found
     const Step& leaf() const { return step[depth - 1]; }
     /// Address of the 4-KByte piece of the page that holds `a`.
@@ -186,11 +201,13 @@ template <class Format, class Locate> WalkEnd descend(const Format& format, u64 
         ++path.depth;
         path.all &= entry;
         path.any |= entry;
-        if (!Format::present(entry)) return WalkEnd::not_present;
+        if (!format.present(entry)) return WalkEnd::not_present;
         const bool leaf = level == 1 || format.maps_page(level, entry);
         if (format.malformed(level, leaf, entry)) return WalkEnd::malformed;
+        path.page_shift = static_cast<u8>(shift);
+        if constexpr (requires { Format::restarts(entry); })
+            if (Format::restarts(entry)) return WalkEnd::restart;
         if (leaf) {
-            path.page_shift = static_cast<u8>(shift);
             path.page = Format::page(level, entry);
             return WalkEnd::mapped;
         }

@@ -24,11 +24,18 @@ unsigned class_of(u8 needed) {
 
 u8 ept_access(Access access) {
     switch (access) {
-    case Access::read: return ept_entry::read;
-    case Access::write: return ept_entry::write;
-    case Access::execute: return ept_entry::execute;
+    case Access::read: return ept_right::read;
+    case Access::write: return ept_right::write;
+    case Access::execute: return ept_right::execute;
     }
-    return ept_entry::read;
+    return ept_right::read;
+}
+
+/// Read, write and execute of a linear page: whose execution from a user-mode address is a right of its own.
+u8 linear_rights(u8 ept_rights, bool user_linear) {
+    const u8 fetch = user_linear ? ept_right::user_execute : ept_right::execute;
+    return static_cast<u8>((ept_rights & (ept_right::read | ept_right::write)) |
+                           (ept_rights & fetch ? ept_right::execute : 0));
 }
 
 /// SDM "Exit Qualification for EPT Violations": the bits that tell of the linear address.
@@ -53,7 +60,9 @@ L1Key L1Key::of(const PagingControls& c) {
     k.pcid = c.pcid;
     if (long_paging && c.pke) k.pkru = c.pkru;
     if (long_paging && c.pks) k.pkrs = c.pkrs;
-    k.flags = static_cast<u16>(static_cast<unsigned>(c.mode) | (c.ept << 3));
+    k.flags = static_cast<u16>(static_cast<unsigned>(c.mode) | (c.ept << 3) | (c.guest.variant() << 9));
+    k.hlatp = c.guest.hlatp;
+    k.sppt = c.guest.sppt;
     if (paging) k.flags |= static_cast<u16>((c.wp << 4) | (c.smep << 5) | (c.smap << 6));
     if (long_paging) k.flags |= static_cast<u16>((c.pke << 7) | (c.pks << 8) | (c.lass << 15));
     return k;
@@ -82,7 +91,7 @@ void Mmu::set_controls(const PagingControls& controls) {
 
 void Mmu::Caches::select(const PagingControls& c) {
     const L1Key key = L1Key::of(c);
-    if (c.ept) ept_id = number_of(c.eptp);
+    if (c.ept) ept_id = number_of(c.eptp, c.guest.variant());
     ++uses;
     unsigned victim = 0;
     for (unsigned i = 0; i < context_count; ++i) {
@@ -122,18 +131,18 @@ u32 Mmu::Caches::fresh_ept_id() {
     return next_ept_id++;
 }
 
-u32 Mmu::Caches::number_of(u64 eptp) {
+u32 Mmu::Caches::number_of(u64 eptp, u8 variant) {
     ++uses;
     EptId* victim = &ept_ids[0];
     for (EptId& e : ept_ids) {
-        if (e.id != 0 && e.eptp == eptp) {
+        if (e.id != 0 && e.eptp == eptp && e.variant == variant) {
             e.last_use = uses;
             return e.id;
         }
         if (e.last_use < victim->last_use) victim = &e;
     }
     const u32 id = fresh_ept_id();
-    *victim = {eptp, id, uses};
+    *victim = {eptp, variant, id, uses};
     return id;
 }
 
@@ -177,6 +186,7 @@ bool Mmu::translate(u64 linear, u16 needed, Access access, Translation& out, Wal
 
     CachedTranslation unpaged;  // without paging and EPT nothing is cached but in the first level
     CachedTranslation* e;
+    bool sub_page = false;  // never cached as writable: each write asks again
     if (c.mode == PagingMode::none && !c.ept) {
         unpaged.machine_page = unpaged.guest_page = page;
         unpaged.dirty = true;
@@ -191,9 +201,15 @@ bool Mmu::translate(u64 linear, u16 needed, Access access, Translation& out, Wal
                                   k.tables, k.ept_id, WalkEffects::architectural};
             LinearMapping m;
             if (!linear_walk(parts, linear, needed, m, fault)) return false;
-            EptMapping second{m.guest_page, ept_entry::rights, true};
-            if (c.ept &&
-                !ept_walk(parts, m.guest_page | (linear & 0xFFF), ept_access(access), second, fault)) {
+            constexpr u8 all_rights =
+                ept_right::read | ept_right::write | ept_right::execute | ept_right::user_execute;
+            EptMapping second{.machine_page = m.guest_page, .rights = all_rights};
+            const bool user_linear = m.attributes & page_attribute::user;
+            if (c.ept && !ept_walk(parts, m.guest_page | (linear & 0xFFF),
+                                   {.kind = ept_access(access),
+                                    .user_linear = user_linear,
+                                    .paging_verified = m.paging_verified},
+                                   second, fault)) {
                 fault.linear = Linear(linear);
                 if (fault.kind == WalkFault::Kind::ept_violation) fault.qualification |= linear_bits(c, m);
                 return false;
@@ -203,10 +219,11 @@ bool Mmu::translate(u64 linear, u16 needed, Access access, Translation& out, Wal
             t.guest_page = m.guest_page;
             t.attributes = m.attributes;
             t.key = m.key;
-            t.ept_rights = second.rights;
+            t.ept_rights = linear_rights(second.rights, user_linear);
             t.page_shift = m.page_shift;
             t.dirty = m.dirty && second.dirty;
             t.global = m.global;
+            sub_page = second.sub_page;
             e = k.l2.insert(linear, space.realm, m.global ? global_tag : space.tag, t, k.follow());
         }
     }
@@ -216,6 +233,7 @@ bool Mmu::translate(u64 linear, u16 needed, Access access, Translation& out, Wal
     out.machine_page = e->machine_page;
     out.guest_page = GuestPhys(e->guest_page);
     out.apic_access = e->machine_page == c.apic_access_page;
+    out.sub_page = sub_page;
     if (host == nullptr || out.apic_access || (needed & shadow_right::any)) return true;
     if (access == Access::execute) {
         context.fill_fetch(needed & right::user_fetch ? Privilege::user : Privilege::supervisor, page, host,
@@ -238,7 +256,14 @@ bool Mmu::translate_guest_physical(GuestPhys a, Access access, u64& machine, Wal
     const WalkParts parts{memory_,  controls_, k.now().permissions,       dirty_log_, counters,
                           k.tables, k.ept_id,  WalkEffects::architectural};
     EptMapping m;
-    if (!ept_walk(parts, a.value, ept_access(access), m, fault)) return false;
+    if (!ept_walk(parts, a.value, {.kind = ept_access(access)}, m, fault)) return false;
+    // Such an access is never virtualized (SDM "Guest-Physical Accesses to the APIC-Access Page").
+    if (m.machine_page == controls_.apic_access_page) {
+        fault = WalkFault{};
+        fault.kind = WalkFault::Kind::apic_access;
+        fault.guest_phys = a;
+        return false;
+    }
     machine = m.machine_page | (a.value & 0xFFF);
     return true;
 }
@@ -254,7 +279,7 @@ bool Mmu::peek(Linear a, u64& machine) const {
     u64 page = m.guest_page;
     if (controls_.ept) {
         EptMapping second;
-        if (!ept_walk(parts, page, 0, second, fault)) return false;
+        if (!ept_walk(parts, page, {}, second, fault)) return false;
         page = second.machine_page;
     }
     machine = page | (a.value & 0xFFF);

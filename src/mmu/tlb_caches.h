@@ -36,9 +36,10 @@ struct Mmu::Caches {
     GuestPhysCache tables;
     std::vector<u64> write_tagged;  ///< by frame: some first-level table may hold a write tag
 
-    /// Numbers of EPTPs for `tables`.
+    /// Numbers of EPTPs and controls for `tables`.
     struct EptId {
         u64 eptp = ~0ull;
+        u8 variant = 0;  ///< GuestPagingControls::variant
         u32 id = 0;
         u64 last_use = 0;
     };
@@ -48,7 +49,7 @@ struct Mmu::Caches {
 
     // ---- selection (tlb.cpp)
     void select(const PagingControls& c);
-    u32 number_of(u64 eptp);
+    u32 number_of(u64 eptp, u8 variant);
     u32 fresh_ept_id();
     L1Context& now() { return context[current]; }
     /// After new numbers were given out: starts afresh when they have run out.
