@@ -369,6 +369,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     /// With Outcome::fault: a device or the APIC-access page was met in the middle of a block. Nothing happened yet;
     /// the instruction is to be stepped, so that rip and now() are exact when it happens.
     bool retry_stepped = false;
+    bool iteration_ends = false;      ///< set by vmx: a repetition stops after the present element
     Outcome raise(Fault f) {
         pending_fault = f;
         return Outcome::fault;

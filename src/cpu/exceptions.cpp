@@ -48,6 +48,7 @@ struct Frame {
     u64 flags;   ///< pushed RFLAGS
     u32 ext;     ///< EXT bit of error codes
     bool nested;  ///< met while another event was delivered
+    bool after_sti;  ///< there was blocking by STI
     u32 gate_error() const { return v.vector * 8u | 2u | ext; }
 };
 
@@ -93,8 +94,10 @@ bool transfer_redirected(Cpu& cpu, const Frame& f) {
 
 enum class Redirection : u8 { failed, to_vector_table, to_idt };
 
-/// INT n in virtual-8086 mode: the redirection bit map below the I/O map, or the need for IOPL 3.
-Redirection redirection(Cpu& cpu, u8 vector) {
+/// INT n in virtual-8086 mode: the redirection bit map below the I/O map, or the need for IOPL 3, from which VM
+/// entry's injection is exempt (SDM "Details of Event Injection").
+Redirection redirection(Cpu& cpu, const Vectoring& v) {
+    const u8 vector = v.vector;
     if (cpu.cr4 & cr4_bits::vme) {
         const Segment& tr = cpu.segment(Seg::tr);
         u16 io_map = 0;
@@ -112,7 +115,9 @@ Redirection redirection(Cpu& cpu, u8 vector) {
         if (!cpu.load_system(tr.base + at, map)) return Redirection::failed;
         if (!bit(map, vector & 7)) return Redirection::to_vector_table;
     }
-    if (cpu.iopl() == 3) return Redirection::to_idt;
+    if (cpu.iopl() == 3 || v.injected) return Redirection::to_idt;
+    // SDM "Information for VM Exits During Event Delivery": this fault is not met during delivery.
+    cpu.vectoring.active = false;
     cpu.pending_fault = Fault::of(Vector::gp, 0);
     return Redirection::failed;
 }
@@ -291,11 +296,11 @@ bool transfer_long(Cpu& cpu, const Frame& f) {
 
 bool transfer(Cpu& cpu, const Frame& f) {
     if (fred_enabled(cpu)) {
-        return fred_deliver(cpu, {f.v, f.rip, f.flags, f.nested, fred_event_data(cpu, f.v)});
+        return fred_deliver(cpu, {f.v, f.rip, f.flags, f.nested, fred_event_data(cpu, f.v), f.after_sti});
     }
     if (!cpu.protected_mode()) return transfer_real(cpu, f);
     if (cpu.v86() && f.v.type == event_type::software_interrupt) {
-        switch (redirection(cpu, f.v.vector)) {
+        switch (redirection(cpu, f.v)) {
         case Redirection::failed: return false;
         case Redirection::to_vector_table: return transfer_redirected(cpu, f);
         case Redirection::to_idt: break;
@@ -366,6 +371,11 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
     bool original = true;
     FaultChain chain;
     chain.add(link_of(cpu, v));
+    const bool after_sti = cpu.interruptibility & interruptibility_bits::sti;
+    // SDM "Architectural State Before a VM Exit": these change before a nested event can exit.
+    cpu.interruptibility &= ~(interruptibility_bits::sti | interruptibility_bits::mov_ss);
+    if (v.type == event_type::nmi) cpu.interruptibility |= interruptibility_bits::nmi;
+    cpu.activity = Activity::active;
     for (unsigned nested = 0;; ++nested) {
         if (nested == longest_delivery) {
             cpu.vectoring.active = false;
@@ -375,11 +385,8 @@ bool deliver_all(Cpu& cpu, Vectoring v, u64 return_rip, u64 flags) {
         v.active = true;
         cpu.vectoring = v;
         const u32 ext = from_software(v) ? 0 : 1;
-        if (transfer(cpu, Frame{v, return_rip, flags, ext, v.nested})) {
+        if (transfer(cpu, Frame{v, return_rip, flags, ext, v.nested, after_sti})) {
             cpu.vectoring.active = false;
-            cpu.interruptibility &= ~(interruptibility_bits::sti | interruptibility_bits::mov_ss);
-            if (v.type == event_type::nmi) cpu.interruptibility |= interruptibility_bits::nmi;
-            cpu.activity = Activity::active;
             cpu.unwatch_line();
             cpu.trap_suppressed = true;
             cpu.charge(v.type == event_type::external || v.type == event_type::nmi

@@ -38,7 +38,7 @@ bool has_length(u8 t) {
 /// SS with what the specification adds to it: blocking, the kind of event, vector, type, mode, length.
 u64 augmented_ss(const Cpu& cpu, const FredEvent& e) {
     u64 q = cpu.segment(Seg::ss).selector;
-    if (cpu.interruptibility & interruptibility_bits::sti)
+    if (e.after_sti)
         q |= 1 << 16;
     if (e.v.type == type::software_interrupt || e.v.type == fred_other::type)
         q |= 1 << 17;

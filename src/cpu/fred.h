@@ -29,6 +29,7 @@ struct FredEvent {
     u64 rip, flags;
     bool nested;  ///< an exception met while another event was delivered
     u64 data;     ///< of #PF, #DB, #NM
+    bool after_sti;  ///< it was blocked by STI
 };
 /// FRED's event data of an event that is or would be delivered.
 u64 fred_event_data(const Cpu& cpu, const Vectoring& v);

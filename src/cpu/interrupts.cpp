@@ -80,6 +80,7 @@ bool recognise_init(Cpu& cpu) {
 namespace {
 
 bool take_one(Cpu& cpu) {
+    if (cpu.non_root && cpu.hooks->before_init()) return true;
     if (cpu.init_pending && recognise_init(cpu)) return true;
     if (cpu.non_root && cpu.hooks->before_debug_traps()) return true;
     if (cpu.activity != Activity::shutdown && debug_traps(cpu)) return true;

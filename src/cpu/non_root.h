@@ -63,8 +63,10 @@ public:
     /// An exception is about to be delivered. `qualification`: CR2's value for #PF, the DR6 bits for #DB.
     /// `software`: INT3, INTO, INT1, with the length of their instruction in Cpu::vectoring. True: it caused an exit.
     virtual bool exception(Fault fault, u64 qualification, bool software) = 0;
-    /// At an instruction boundary, before debug traps are delivered: monitor trap flag, TPR below threshold.
-    /// True: a VM exit happened.
+    /// At an instruction boundary, before INIT: APIC-write emulation, and the exits that follow their instruction (TPR
+    /// below threshold, APIC write, virtualized EOI). True: a VM exit happened.
+    virtual bool before_init() = 0;
+    /// Before debug traps are delivered: the monitor trap flag. True: a VM exit happened.
     virtual bool before_debug_traps() = 0;
     /// After them, in the order of SDM "Priority Among Concurrent Events": VMX-preemption timer, NMI window, NMI,
     /// interrupt window, external interrupt, posted and virtual interrupts. True: an exit happened or a virtual

@@ -101,6 +101,7 @@ struct Vectoring {
     bool nested{};             ///< FRED: an exception met while another event was delivered
     bool has_data{};           ///< `data` is FRED's event data; else they follow from the event
     u64 data{};
+    bool injected{};       ///< by VM entry
 };
 
 /// MSRs that no instruction but RDMSR and WRMSR looks at.

@@ -79,7 +79,7 @@ void ApicVirtualization::set_svi(u8 vector) const {
 }
 
 void ApicVirtualization::entered() {
-    pending_ = false;
+    forget();
     const Controls& c = vmx_.controls_;
     if (!c.has("use_tpr_shadow"_vmx)) return;
     if (c.has("virtual_interrupt_delivery"_vmx)) {
@@ -133,6 +133,8 @@ void ApicVirtualization::process_posted_interrupts() {
         top = static_cast<u8>(32 * i + 31 - std::countl_zero(posted));
     }
     set_rvi(std::max(rvi(), top));
+    // HLT goes on when no virtual interrupt ends it; MWAIT does not.
+    if (cpu.activity == Activity::mwait) cpu.activity = Activity::active;
     evaluate();
 }
 
@@ -167,21 +169,24 @@ void ApicVirtualization::request(u8 vector) {
     evaluate();
 }
 
+// SDM "Virtualizing Reads from the APIC-Access Page"
 bool ApicVirtualization::reads_virtualized(u32 offset, Width width) const {
     const Controls& c = vmx_.controls_;
-    if (!c.has("use_tpr_shadow"_vmx) || !within_register(offset, width)) return false;
-    const u32 r = offset & ~0xFu;
-    return c.has("apic_register_virtualization"_vmx) ? register_readable(r) : r == vapic::tpr;
+    if (!c.has("use_tpr_shadow"_vmx) || write_.present || !within_register(offset, width)) return false;
+    if (offset == vapic::tpr) return true;
+    if (c.has("virtual_interrupt_delivery"_vmx) && (offset == vapic::eoi || offset == vapic::icr_low)) return true;
+    return c.has("apic_register_virtualization"_vmx) && register_readable(offset & ~0xFu);
 }
 
+// SDM "Determining Whether a Write Access is Virtualized"
 bool ApicVirtualization::writes_virtualized(u32 offset, Width width) const {
     const Controls& c = vmx_.controls_;
     if (!c.has("use_tpr_shadow"_vmx) || !within_register(offset, width)) return false;
-    const u32 r = offset & ~0xFu;
-    if (c.has("apic_register_virtualization"_vmx)) return register_writable(r);
-    return r == vapic::tpr ||
-           (c.has("virtual_interrupt_delivery"_vmx) && (r == vapic::eoi || r == vapic::icr_low)) ||
-           (c.has("ipi_virtualization"_vmx) && r == vapic::icr_low);
+    if (write_.present && (write_.offset != offset || write_.width != bytes(width))) return false;
+    if (offset == vapic::tpr) return true;
+    if (c.has("virtual_interrupt_delivery"_vmx) && (offset == vapic::eoi || offset == vapic::icr_low)) return true;
+    if (c.has("ipi_virtualization"_vmx) && offset == vapic::icr_low) return true;
+    return c.has("apic_register_virtualization"_vmx) && register_writable(offset & ~0xFu);
 }
 
 Decision ApicVirtualization::access(u32 offset, Access access, Width width, u64 value) {
@@ -191,7 +196,9 @@ Decision ApicVirtualization::access(u32 offset, Access access, Width width, u64 
         return {Decision::Kind::done, cpu.memory.read(page + offset, width)};
     if (access == Access::write && writes_virtualized(offset, width)) {
         cpu.memory.write(page + offset, width, value);
-        emulate_write(offset);
+        write_ = {true, offset, static_cast<u8>(bytes(width))};
+        cpu.iteration_ends = true;
+        cpu.set_attention();
         return {Decision::Kind::done};
     }
     // SDM Table "Exit Qualification for APIC-Access VM Exits from Linear Accesses".
@@ -200,10 +207,15 @@ Decision ApicVirtualization::access(u32 offset, Access access, Width width, u64 
     return {Decision::Kind::exited};
 }
 
+void ApicVirtualization::emulate_pending_write() {
+    if (!write_.present) return;
+    write_.present = false;
+    emulate_write(write_.offset);
+}
+
 void ApicVirtualization::emulate_write(u32 offset) {
-    const u32 r = offset & ~0xFu;
     const bool delivery = vmx_.controls_.has("virtual_interrupt_delivery"_vmx);
-    switch (r) {
+    switch (offset) {
     case vapic::tpr:
         write(vapic::tpr, vtpr());
         virtualize_tpr();
@@ -222,7 +234,7 @@ void ApicVirtualization::emulate_write(u32 offset) {
             return;
         }
         break;
-    case vapic::icr_high:
+    case vapic::icr_high: case vapic::icr_high + 1: case vapic::icr_high + 2: case vapic::icr_high + 3:
         write(vapic::icr_high, read(vapic::icr_high) & 0xFF000000);
         return;
     default: break;
@@ -248,7 +260,7 @@ Decision ApicVirtualization::write_msr(u32 index, u64 value) {
     }
     if (index == 0x80B && delivery) {
         if (value != 0) return {Decision::Kind::fault};
-        write(vapic::eoi, 0);
+        vmx_.cpu_.memory.write64(page + vapic::eoi, 0);
         virtualize_eoi();
         return {Decision::Kind::done};
     }
@@ -275,6 +287,11 @@ void ApicVirtualization::set_cr8(u64 value) {
     virtualize_tpr();
 }
 
-void ApicVirtualization::visit(Archive& archive) { archive.field("virtual_interrupt_pending", pending_); }
+void ApicVirtualization::visit(Archive& archive) {
+    archive.field("virtual_interrupt_pending", pending_);
+    archive.field("apic_write_present", write_.present);
+    archive.field("apic_write_offset", write_.offset);
+    archive.field("apic_write_width", write_.width);
+}
 
 }  // namespace droste

@@ -28,13 +28,20 @@ public:
     /// Evaluates whether a virtual interrupt is pending (SDM "Evaluation of Pending Virtual Interrupts").
     void evaluate();
     bool pending() const { return pending_; }
-    void forget() { pending_ = false; }
+    void forget() {
+        pending_ = false;
+        write_ = {};
+    }
     /// Delivers the pending virtual interrupt through the guest's IDT.
     void deliver();
     /// Posted-interrupt processing, after the notification vector was acknowledged.
     void process_posted_interrupts();
 
-    /// An access to the APIC-access page. `proceed` never comes back.
+    /// Completes the virtualized write of the operation that just ended, if there was one (SDM "APIC-Write
+    /// Emulation").
+    void emulate_pending_write();
+
+    /// A linear access to the APIC-access page. `proceed` never comes back.
     Decision access(u32 offset, Access access, Width width, u64 value);
     /// The same MSR accesses in "virtualize x2APIC mode"; proceed: the MSR is not virtualized.
     Decision read_msr(u32 index);
@@ -67,11 +74,16 @@ private:
     void virtualize_eoi();
     bool reads_virtualized(u32 offset, Width width) const;
     bool writes_virtualized(u32 offset, Width width) const;
-    /// SDM "APIC-Write Emulation", once the instruction has completed.
     void emulate_write(u32 offset);
 
     Vmx& vmx_;
     bool pending_ = false;
+    struct Write {
+        bool present = false;
+        u32 offset = 0;
+        u8 width = 0;
+    };
+    Write write_;  ///< virtualized within the operation in progress, and not emulated yet
 };
 
 }  // namespace droste

@@ -18,6 +18,11 @@ ExitEvent event(const ExitRow* row, u64 qualification = 0) {
     return e;
 }
 
+/// States in which the trap-like exits and the monitor trap flag wait.
+bool inert(const Cpu& cpu) {
+    return cpu.activity == Activity::shutdown || cpu.activity == Activity::wait_for_sipi;
+}
+
 }  // namespace
 
 // SDM "Monitor Trap Flag": due after VM entry with injection, and after each instruction or delivered event.
@@ -26,31 +31,33 @@ bool Vmx::monitor_trap_due() {
     const bool first = mtf_.fresh;
     mtf_.fresh = false;
     const u64 now = cpu_.now();
-    if (mtf_.due) return true;
     if (first) {
         mtf_.from = now;
         mtf_.from_rip = cpu_.rip;
-        return false;
     }
+    if (inert(cpu_)) return false;
     // Else the run loop was left and entered again: nothing was executed and nothing delivered.
-    return now != mtf_.from || cpu_.rip != mtf_.from_rip;
+    return mtf_.due || now != mtf_.from || cpu_.rip != mtf_.from_rip;
 }
 
-bool Vmx::before_debug_traps() {
+// SDM "APIC-Write Emulation", "VM Exits Induced by the TPR Threshold": trap-like, before INIT.
+bool Vmx::before_init() {
+    apic_.emulate_pending_write();
+    if (inert(cpu_)) return false;
     if (pending_exit_.present) {
         pending_exit_.present = false;
         exit(event(exit_row(pending_exit_.reason), pending_exit_.qualification));
         return true;
     }
-    if (bus_locked_) {  // SDM "Other Causes of VM Exits": trap-like, before INIT and all that follows
-        exit(event("bus_lock"_exit));
-        return true;
-    }
-    if (monitor_trap_due()) {
-        exit(event("monitor_trap_flag"_exit));
-        return true;
-    }
-    return false;
+    if (!bus_locked_) return false;
+    exit(event("bus_lock"_exit));  // SDM "Other Causes of VM Exits"
+    return true;
+}
+
+bool Vmx::before_debug_traps() {
+    if (!monitor_trap_due()) return false;
+    exit(event("monitor_trap_flag"_exit));
+    return true;
 }
 
 bool Vmx::external_interrupt() {
@@ -82,8 +89,7 @@ bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
         exit(event("vmx_preemption_timer_expired"_exit));
         return true;
     }
-    // SDM "NMI-window exiting": blocking by STI does not count.
-    const bool window_closed = (blocking & (interruptibility_bits::nmi | interruptibility_bits::mov_ss)) != 0;
+    const bool window_closed = (blocking & (interruptibility_bits::nmi | sti_or_mov_ss)) != 0;
     if (c.has("nmi_window_exiting"_vmx) && !window_closed) {
         exit(event("nmi_window"_exit));
         return true;
@@ -106,17 +112,19 @@ bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
         exit(event("interrupt_window"_exit));
         return true;
     }
-    // SDM "External-interrupt exiting": RFLAGS.IF does not matter; blocking by STI and MOV SS does.
-    if (interrupt_pending && c.has("external_interrupt_exiting"_vmx) && (blocking & sti_or_mov_ss) == 0 &&
-        external_interrupt())
-        return true;
-    if (apic_.pending() && open) {
+    // SDM "Virtual-Interrupt Delivery": the priority of the interrupt window.
+    const auto virtual_interrupt = [&] {
+        if (!apic_.pending() || !open) return false;
         if (cpu_.activity != Activity::active) cpu_.charge(CostEvent::hlt_wake);
         mtf_.due = mtf_.armed;
         apic_.deliver();
         return true;
-    }
-    return false;
+    };
+    if (virtual_interrupt()) return true;
+    // SDM "External-interrupt exiting": RFLAGS.IF does not matter; blocking by STI and MOV SS does.
+    if (!interrupt_pending || !c.has("external_interrupt_exiting"_vmx) || (blocking & sti_or_mov_ss) != 0)
+        return false;
+    return external_interrupt() || virtual_interrupt();  // posted interrupts may have made one pending
 }
 
 // SDM "Guest-Timer Events": the virtual timer interrupt becomes pending, the deadline is over.

@@ -106,13 +106,13 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::secondary, 15, "enable_encls_exiting", VmxSince::unimplemented},  // skylake, with SGX
     {VmxWord::secondary, 16, "rdseed_exiting", VmxSince::broadwell, GateRule::closed_when_set, Gate::rdseed},
     {VmxWord::secondary, 17, "enable_pml", VmxSince::broadwell},
-    {VmxWord::secondary, 18, "ept_violation_ve", VmxSince::unimplemented},  // broadwell
+    {VmxWord::secondary, 18, "ept_violation_ve", VmxSince::broadwell},
     {VmxWord::secondary, 19, "conceal_vmx_from_pt", VmxSince::unimplemented},  // skylake
     {VmxWord::secondary, 20, "enable_xsaves_xrstors", VmxSince::skylake,
      GateRule::closed_when_clear, Gate::xsaves_disabled},
     {VmxWord::secondary, 21, "pasid_translation", VmxSince::unimplemented},  // sapphire_rapids
-    {VmxWord::secondary, 22, "mode_based_execute_control_for_ept", VmxSince::unimplemented},  // skylake
-    {VmxWord::secondary, 23, "sub_page_write_permissions_for_ept", VmxSince::unimplemented},  // icelake
+    {VmxWord::secondary, 22, "mode_based_execute_control_for_ept", VmxSince::skylake},
+    {VmxWord::secondary, 23, "sub_page_write_permissions_for_ept", VmxSince::icelake},
     {VmxWord::secondary, 24, "intel_pt_uses_guest_physical_addresses", VmxSince::unimplemented},  // icelake
     {VmxWord::secondary, 25, "use_tsc_scaling", VmxSince::skylake},
     {VmxWord::secondary, 26, "enable_user_wait_and_pause", VmxSince::sapphire_rapids,
@@ -124,9 +124,9 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::secondary, 31, "instruction_timeout", VmxSince::sapphire_rapids},
     // tertiary
     {VmxWord::tertiary, 0, "loadiwkey_exiting", VmxSince::unimplemented},  // newest, with Key Locker
-    {VmxWord::tertiary, 1, "enable_hlat", VmxSince::unimplemented},  // newest
-    {VmxWord::tertiary, 2, "ept_paging_write_control", VmxSince::unimplemented},  // newest
-    {VmxWord::tertiary, 3, "guest_paging_verification", VmxSince::unimplemented},  // newest
+    {VmxWord::tertiary, 1, "enable_hlat", VmxSince::newest},
+    {VmxWord::tertiary, 2, "ept_paging_write_control", VmxSince::newest},
+    {VmxWord::tertiary, 3, "guest_paging_verification", VmxSince::newest},
     {VmxWord::tertiary, 4, "ipi_virtualization", VmxSince::sapphire_rapids},
     {VmxWord::tertiary, 6, "enable_msr_list_instructions", VmxSince::newest, GateRule::closed_when_clear,
      Gate::msrlist_disabled},
@@ -176,7 +176,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     // SDM "VPID and EPT Capabilities"
     {VmxWord::ept_vpid, 0, "ept_execute_only"},
     {VmxWord::ept_vpid, 6, "ept_walk_length_4"},
-    {VmxWord::ept_vpid, 7, "ept_walk_length_5", VmxSince::unimplemented},  // icelake
+    {VmxWord::ept_vpid, 7, "ept_walk_length_5", VmxSince::icelake},
     {VmxWord::ept_vpid, 8, "ept_uncacheable"},
     {VmxWord::ept_vpid, 14, "ept_write_back"},
     {VmxWord::ept_vpid, 16, "ept_2m_pages"},
@@ -192,6 +192,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::ept_vpid, 41, "invvpid_single_context"},
     {VmxWord::ept_vpid, 42, "invvpid_all_contexts"},
     {VmxWord::ept_vpid, 43, "invvpid_single_context_retaining_globals"},
+    {VmxWord::ept_vpid, 48, "hlat_prefix_size_1", VmxSince::newest},
     // SDM "Miscellaneous Data"
     {VmxWord::misc, 5, "store_efer_lma", VmxSince::westmere},
     {VmxWord::misc, 6, "activity_state_hlt"},

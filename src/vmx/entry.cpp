@@ -82,6 +82,8 @@ Outcome Vmx::enter(bool launch) {
     start_non_root();
     for (VmxObserver* o : observers_) o->entered(event);
     if (injected & interruption::valid) inject_event(injected);
+    // SDM "Delivery of Pending Debug Exceptions after VM Entry": none in these states.
+    if (cpu_.activity == Activity::shutdown || cpu_.activity == Activity::wait_for_sipi) cpu_.pending_debug = 0;
     return Outcome::vm_exit_retired;
 }
 
@@ -143,6 +145,17 @@ void Vmx::apply_translation() {
         c.has("enable_vpid"_vmx) ? static_cast<u16>(get("virtual_processor_identifier"_f)) : u16{0};
     cpu_.ept_enabled = c.has("enable_ept"_vmx);
     cpu_.current_eptp = cpu_.ept_enabled ? get("eptp"_f) : 0;
+    cpu_.guest_paging = {.mode_based_execute = c.has("mode_based_execute_control_for_ept"_vmx),
+                         .sub_page_write = c.has("sub_page_write_permissions_for_ept"_vmx),
+                         .paging_write = c.has("ept_paging_write_control"_vmx),
+                         .verify_paging = c.has("guest_paging_verification"_vmx),
+                         .hlat = c.has("enable_hlat"_vmx)};
+    if (cpu_.guest_paging.sub_page_write)
+        cpu_.guest_paging.sppt = get("sub_page_permission_table_pointer"_f);
+    if (cpu_.guest_paging.hlat) {
+        cpu_.guest_paging.hlatp = get("hlat_pointer"_f);
+        cpu_.guest_paging.hlat_prefix = static_cast<u8>(get("hlat_prefix_size"_f));
+    }
     cpu_.apic_access_page = c.has("virtualize_apic_accesses"_vmx) ? get("apic_access_address"_f) : ~0ull;
     cpu_.mmu.set_dirty_log(c.has("enable_pml"_vmx) ? this : nullptr);
     const bool offsetting = c.has("use_tsc_offsetting"_vmx);
@@ -196,6 +209,7 @@ void Vmx::inject_event(u32 information) {
     v.type = static_cast<u8>(type);
     v.has_code = information & interruption::has_code;
     v.code = static_cast<u32>(get("entry_exception_error_code"_f));
+    v.injected = true;
     v.instruction_length =
         interruption::software(type) || type == interruption::other_event
             ? static_cast<u32>(get("entry_instruction_length"_f))

@@ -9,9 +9,12 @@ bool valid_eptp(const VmxCapabilities& caps, u64 eptp) {
     const unsigned type = eptp & 7;
     if (!(type == 6 && caps.has("ept_write_back"_vmx)) && !(type == 0 && caps.has("ept_uncacheable"_vmx)))
         return false;
-    if (((eptp >> 3) & 7) != 3 || !caps.has("ept_walk_length_4"_vmx)) return false;
+    const unsigned levels = static_cast<unsigned>((eptp >> 3) & 7) + 1;
+    if (!(levels == 4 && caps.has("ept_walk_length_4"_vmx)) && !(levels == 5 && caps.has("ept_walk_length_5"_vmx)))
+        return false;
     if ((eptp & 0x40) != 0 && !caps.has("ept_accessed_and_dirty_flags"_vmx)) return false;
-    return (eptp & 0xF80) == 0 && caps.within_width(eptp);
+    if ((eptp & 0x80) != 0 && !caps.has("ept_supervisor_shadow_stack"_vmx)) return false;
+    return (eptp & 0xF00) == 0 && caps.within_width(eptp);
 }
 
 namespace {
@@ -104,6 +107,24 @@ bool pml(X x) {
 }
 bool unrestricted_needs_ept(X x) {
     return implies(x.c.has("unrestricted_guest"_vmx), x.c.has("enable_ept"_vmx));
+}
+bool translation_controls_need_ept(X x) {
+    return implies(x.c.has("mode_based_execute_control_for_ept"_vmx) ||
+                       x.c.has("sub_page_write_permissions_for_ept"_vmx) || x.c.has("enable_hlat"_vmx) ||
+                       x.c.has("ept_paging_write_control"_vmx) || x.c.has("guest_paging_verification"_vmx),
+                   x.c.has("enable_ept"_vmx));
+}
+bool sub_page_table(X x) {
+    return implies(x.c.has("sub_page_write_permissions_for_ept"_vmx),
+                   structure_address(x, x.v["sub_page_permission_table_pointer"_f], 12));
+}
+bool virtualization_exception_area(X x) {
+    return implies(x.c.has("ept_violation_ve"_vmx),
+                   structure_address(x, x.v["virtualization_exception_information_address"_f], 12));
+}
+bool hlat_pointer(X x) {
+    const u64 hlatp = x.v["hlat_pointer"_f];
+    return implies(x.c.has("enable_hlat"_vmx), (hlatp & 0xFE7) == 0 && x.caps.within_width(hlatp));
 }
 bool vm_functions(X x) {
     if (!x.c.has("enable_vm_functions"_vmx)) return true;
@@ -217,11 +238,16 @@ constexpr EntryCheck rows[] = {
     {"EPTP is valid", Stage::controls, eptp},
     {"page-modification logging needs EPT and a valid log address", Stage::controls, pml},
     {"unrestricted guest needs EPT", Stage::controls, unrestricted_needs_ept},
+    {"controls of the translation by EPT need EPT", Stage::controls, translation_controls_need_ept},
+    {"sub-page-permission-table pointer is aligned and within the width", Stage::controls, sub_page_table},
+    {"virtualization-exception information address is aligned and within the width", Stage::controls,
+     virtualization_exception_area},
     {"VM-function controls and EPTP-list address", Stage::controls, vm_functions},
     {"VMREAD- and VMWRITE-bitmap addresses are aligned and within the width", Stage::controls,
      shadowing_bitmaps},
     {"TSC multiplier is not 0", Stage::controls, tsc_multiplier},
     {"APIC-timer virtualization: delivery, no RDTSC exiting, vector", Stage::controls, apic_timer},
+    {"HLAT pointer: reserved bits", Stage::controls, hlat_pointer},
     {"VM-exit controls: reserved bits", Stage::controls, exit_reserved},
     {"secondary VM-exit controls: reserved bits", Stage::controls, secondary_exit_reserved},
     {"saving the VMX-preemption timer needs the timer", Stage::controls, save_timer_needs_timer},

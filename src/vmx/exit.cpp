@@ -130,11 +130,26 @@ u64 Vmx::saved_rflags(const ExitEvent& e) const {
     }
 }
 
+// SDM "Saving Non-Register State".
+bool Vmx::keeps_pending_debug(const ExitEvent& e) const {
+    for (const ExitRow* row : {"init_signal"_exit, "tpr_below_threshold"_exit, "virtualized_eoi"_exit,
+                               "apic_write"_exit, "monitor_trap_flag"_exit, "bus_lock"_exit})
+        if (e.row == row) return true;
+    if (e.row == "exception_or_nmi"_exit) {
+        const u32 what = e.interruption_information & 0x7FF;
+        if (what == (interruption::hardware_exception << 8 | 18)) return true;  // #MC
+        const unsigned type = what >> 8;
+        if ((what & 0xFF) == 1 && type != interruption::nmi) return false;
+    }
+    return (cpu_.interruptibility & interruptibility_bits::mov_ss) != 0;
+}
+
 void Vmx::save_guest_state(const ExitEvent& e) {
     save_guest_area(cpu_, current_, controls_, caps_, saved_rflags(e));
     const Vmcs& v = current_;
     if (caps_.has("apic_timer_virtualization"_vmx)) v.set("guest_deadline"_f, guest_timer_.deadline());
     if (e.row == "triple_fault"_exit) v.set("guest_activity_state"_f, 0);
+    if (!keeps_pending_debug(e)) v.set("guest_pending_debug_exceptions"_f, 0);
     if (controls_.has("save_vmx_preemption_timer_value"_vmx))
         v.set("vmx_preemption_timer_value"_f, timer_stopped_value_);
     if (caps_.has("store_efer_lma"_vmx)) {
@@ -155,6 +170,7 @@ void Vmx::leave_non_root() {
     cpu_.current_vpid = 0;
     cpu_.ept_enabled = false;
     cpu_.current_eptp = 0;
+    cpu_.guest_paging = {};
     cpu_.apic_access_page = ~0ull;
     cpu_.tsc_multiplier = 1ull << 48;
     cpu_.tsc_offset = 0;

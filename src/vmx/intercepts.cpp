@@ -312,7 +312,26 @@ void Vmx::memory_exit(const WalkFault& fault) {
         e.row = "page_modification_log_full"_exit;
         e.qualification = nmi_unblocking;
         break;
+    case WalkFault::Kind::spp_miss:
+    case WalkFault::Kind::spp_misconfiguration:
+        e.row = "sub_page_permission_event"_exit;
+        e.qualification = fault.qualification | nmi_unblocking;
+        e.has_guest_linear = true;
+        e.guest_linear = fault.linear;
+        break;
+    case WalkFault::Kind::apic_access: {
+        // SDM Table "Exit Qualification for APIC-Access VM Exits from Linear Accesses and Guest-Physical Accesses"
+        constexpr u64 during_delivery = 10, during_execution = 15;
+        e.row = "apic_access"_exit;
+        e.qualification = (cpu_.vectoring.active ? during_delivery : during_execution) << 12;
+        e.has_guest_physical = false;
+        break;
+    }
     default:
+        if (converts(fault)) {
+            virtualization_exception(fault.qualification | nmi_unblocking, fault);
+            return;
+        }
         e.row = "ept_violation"_exit;
         e.qualification = fault.qualification | nmi_unblocking;
         e.has_guest_linear = (fault.qualification & 0x80) != 0;

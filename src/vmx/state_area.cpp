@@ -89,7 +89,7 @@ void save_guest_area(const Cpu& cpu, const Vmcs& v, const Controls& c, const Vmx
         const Segment& s = cpu.seg[i];
         v.set("guest_es_selector"_f + i, s.selector);
         v.set("guest_es_limit"_f + i, s.limit);
-        v.set("guest_es_access_rights"_f + i, s.access);
+        v.set("guest_es_access_rights"_f + i, s.access & 0x1F0FF);  // the reserved bits are always cleared
         v.set("guest_es_base"_f + i, s.base);
     }
     v.set("guest_gdtr_base"_f, cpu.gdtr.base);
@@ -140,6 +140,10 @@ void load_guest_area(Cpu& cpu, const Vmcs& v, const Controls& c) {
                       .limit = static_cast<u32>(v["guest_es_limit"_f + i]),
                       .access = static_cast<u32>(v["guest_es_access_rights"_f + i]),
                       .base = v["guest_es_base"_f + i]};
+    // SDM "Loading Guest Segment Registers and Descriptor-Table Registers": what holds of unusable ones.
+    for (const Seg s : {Seg::ss, Seg::ds, Seg::es})
+        if (cpu.segment(s).unusable()) cpu.segment(s).base &= 0xFFFFFFF0;
+    if (cpu.segment(Seg::ss).unusable()) cpu.segment(Seg::ss).access |= 0x4000;
     cpu.cpl = static_cast<u8>(cpu.segment(Seg::ss).dpl());
     cpu.gdtr = {v["guest_gdtr_base"_f], static_cast<u32>(v["guest_gdtr_limit"_f])};
     cpu.idtr = {v["guest_idtr_base"_f], static_cast<u32>(v["guest_idtr_limit"_f])};

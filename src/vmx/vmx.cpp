@@ -215,13 +215,16 @@ Outcome Vmx::invvpid(u64 type, u64 descriptor, u64 linear) {
 Outcome Vmx::vmfunc(const Insn& in) {
     const u64 function = cpu_.gpr[static_cast<unsigned>(Gpr::rax)] & 0xFFFFFFFF;
     const u64 index = cpu_.gpr[static_cast<unsigned>(Gpr::rcx)] & 0xFFFFFFFF;
-    // SDM "VMFUNC": function 0 is EPTP switching, the only one there is.
+    if (function > 63) return cpu_.ud();
+    // SDM "EPTP Switching": function 0, the only one there is. It must not change the walk length.
     if (function == 0 && (get("vm_function_controls"_f) & "eptp_switching"_vmx.mask()) != 0 && index < 512) {
         const u64 eptp = cpu_.memory.read64(get("eptp_list_address"_f) + 8 * index);
-        if (valid_eptp(caps_, eptp)) {
+        if (valid_eptp(caps_, eptp) && ((eptp ^ cpu_.current_eptp) & 0x38) == 0) {
             current_.set("eptp"_f, eptp);
             cpu_.current_eptp = eptp;
+            if (caps_.has("ept_violation_ve"_vmx)) current_.set("eptp_index"_f, index);
             cpu_.paging_changed();
+            if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false);
             return Outcome::next;
         }
     }

@@ -151,6 +151,7 @@ public:
     bool pause(const Insn& in) override;
     bool xsaves(u64 mask, bool restore, const Insn& in) override;
     bool exception(Fault fault, u64 qualification, bool software) override;
+    bool before_init() override;
     bool before_debug_traps() override;
     bool after_debug_traps(bool nmi_pending, bool interrupt_pending) override;
     void init_signal() override;
@@ -187,6 +188,7 @@ private:
     ExitEvent instruction_event(const ExitRow* row, const Insn& in, u64 qualification) const;
     void record_exit_information(const ExitEvent& event);
     void save_guest_state(const ExitEvent& event);
+    bool keeps_pending_debug(const ExitEvent& event) const;
     u64 saved_rflags(const ExitEvent& event) const;
     void leave_non_root();
     bool load_host();  ///< false: VMX abort
@@ -200,6 +202,9 @@ private:
     bool msr_intercepted(u32 index, bool write) const;
     Decision read_virtual_msr(u32 index);
     Decision write_virtual_msr(u32 index, u64 value);
+    // virtualization_exception.cpp
+    bool converts(const WalkFault& fault) const;
+    void virtualization_exception(u64 qualification, const WalkFault& fault);
     // vmx.cpp
     void make_current(const Vmcs& v);
     /// Tells the CPU which bits of CR0 and CR4 VMX operation fixes now.

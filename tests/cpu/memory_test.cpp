@@ -276,6 +276,7 @@ struct Hooks final : NonRootHooks {
     bool pause(const Insn&) override { return false; }
     bool xsaves(u64, bool, const Insn&) override { return false; }
     bool exception(Fault, u64, bool) override { return false; }
+    bool before_init() override { return false; }
     bool before_debug_traps() override { return false; }
     bool after_debug_traps(bool, bool) override { return false; }
     void init_signal() override {}

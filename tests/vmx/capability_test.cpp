@@ -15,7 +15,7 @@ VmxCapabilities capabilities(std::string_view name, const std::vector<std::strin
 }
 
 /// Controls and capabilities that the part has and Droste lacks: dual-monitor treatment and entry to SMM,
-/// processor trace, the performance monitor, execute control by mode, #VE.
+/// processor trace, the performance monitor.
 struct RealValue {
     u32 index;
     u64 value;
@@ -34,7 +34,7 @@ TEST(CapabilityMsrs, SkylakeServer) {
         {0x487, 0xffffffff, 0},
         {0x488, 0x2000, 0},
         {0x489, 0x7767ff, 0},
-        {0x48b, 0x025f7fff00000000, (1ull << 18 | 1ull << 19 | 1ull << 22) << 32},
+        {0x48b, 0x025f7fff00000000, (1ull << 19) << 32},
         {0x48c, 0x00000f0106734141, 0},
         {0x48d, 0x000000ff00000016, 0},
         {0x48e, 0xfff9fffe04006172, 0},

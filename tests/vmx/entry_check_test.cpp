@@ -164,6 +164,20 @@ const std::vector<Vector>& vectors() {
          [](VmxMachine& m) { m.enable_ept(), m.enable("enable_pml"_vmx); },
          [](VmxMachine& m) { m.disable("enable_ept"_vmx); }},
         {"unrestricted guest needs EPT", unrestricted, [](VmxMachine& m) { m.disable("enable_ept"_vmx); }},
+        {"controls of the translation by EPT need EPT",
+         [](VmxMachine& m) { m.enable_ept(), m.enable("mode_based_execute_control_for_ept"_vmx); },
+         [](VmxMachine& m) { m.disable("enable_ept"_vmx); }},
+        {"sub-page-permission-table pointer is aligned and within the width",
+         [](VmxMachine& m) { m.enable_ept(), m.enable("sub_page_write_permissions_for_ept"_vmx); },
+         on("sub_page_permission_table_pointer"_f, beyond)},
+        {"virtualization-exception information address is aligned and within the width",
+         with("ept_violation_ve"_vmx), on("virtualization_exception_information_address"_f, 0x40)},
+        {"HLAT pointer: reserved bits",
+         [](VmxMachine& m) {
+             m.enable_ept(), m.enable("activate_tertiary_controls"_vmx), m.enable("enable_hlat"_vmx);
+             m.set("hlat_pointer"_f, 0x5018);
+         },
+         bits_on("hlat_pointer"_f, 0x20)},
         {"VM-function controls and EPTP-list address",
          [](VmxMachine& m) {
              m.enable_ept(), m.enable("enable_vm_functions"_vmx);

@@ -504,16 +504,18 @@ TEST_F(Events, LongestMsrList) {
     EXPECT_EQ(m.qualification(), 513u);
 }
 
-TEST_F(Events, NmiWindowIgnoresBlockingBySti) {
+TEST_F(Events, NmiWindowIsClosedByEveryBlocking) {
     virtual_nmis();
     m.enable("nmi_window_exiting"_vmx);
     m.add("guest_rflags"_f, rflags_bits::if_);
-    m.set("guest_interruptibility_state"_f, sti);
+    for (const u32 blocking : {sti, mov_ss}) {
+        m.set("guest_interruptibility_state"_f, blocking);
+        EXPECT_EQ(run(nop_cpuid), 8u);
+        EXPECT_EQ(m.get("guest_rip"_f), at + 1);
+    }
+    m.set("guest_interruptibility_state"_f, 0);
     EXPECT_EQ(run(nop_cpuid), 8u);
     EXPECT_EQ(m.get("guest_rip"_f), at);
-    m.set("guest_interruptibility_state"_f, mov_ss);
-    EXPECT_EQ(run(nop_cpuid), 8u);
-    EXPECT_EQ(m.get("guest_rip"_f), at + 1);
 }
 
 TEST_F(Events, MonitorTrapComesBeforeTheSingleStepTrap) {

@@ -96,7 +96,9 @@ Outcome repeat(Cpu& cpu, const Insn& in, Streams streams, unsigned size, Element
         --left;
         set_by_address_size(cpu, in, Gpr::rcx, left);
         if (step == Step::ended) return Outcome::next;
+        if (cpu.iteration_ends) [[unlikely]] break;
     }
+    cpu.iteration_ends = false;
     return left == 0 ? Outcome::next : Outcome::again;
 }
 constexpr auto no_bulk = [](u64) { return false; };
