@@ -167,14 +167,15 @@ bool debug_register(const Cpu& cpu, unsigned& dr) {
     return true;
 }
 
-/// What both directions check. True: `out` says how the instruction ended.
+/// What both directions check. True: `out` says how the instruction ended. SDM "Relative Priority of Faults and VM
+/// Exits": the exit goes before the checks of CPL and of CR4.DE.
 bool debug_access_ends(Cpu& cpu, const Insn& in, unsigned& dr, bool from, Outcome& out) {
-    if (!debug_register(cpu, dr)) {
+    if (dr < 8 && cpu.gates.closed(Gate::mov_dr)) {
+        out = cpu.vm_exit(Gate::mov_dr, in, dr | (from ? 16u : 0u) | (u64(in.rm) << 8));
+    } else if (!debug_register(cpu, dr)) {
         out = cpu.ud();
     } else if (cpu.cpl != 0) {
         out = cpu.gp0();
-    } else if (cpu.gates.closed(Gate::mov_dr)) {
-        out = cpu.vm_exit(Gate::mov_dr, in, (in.reg & 7u) | (from ? 16u : 0u) | (u64(in.rm) << 8));
     } else if (cpu.dr7 & dr7_bits::gd) {
         cpu.debug_cause = dr6_bits::bd;
         out = cpu.raise(Fault::of(Vector::db));

@@ -246,7 +246,8 @@ IoAccess string_access(Cpu& cpu, const Insn& in, unsigned size, bool input) {
     a.rep = in.rep() != Rep::none;
     a.segment = static_cast<u8>(input ? es : in.seg());
     a.address_size = static_cast<u8>(in.asz());
-    a.linear = cpu.ea_base[a.segment] + offset_of(cpu, in, input ? Gpr::rdi : Gpr::rsi);
+    const u64 linear = cpu.ea_base[a.segment] + offset_of(cpu, in, input ? Gpr::rdi : Gpr::rsi);
+    a.linear = cpu.code64() ? linear : linear & 0xFFFFFFFF;
     return a;
 }
 
