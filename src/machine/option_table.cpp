@@ -174,11 +174,11 @@ constexpr OptionRow rows[] = {
      .max = 4},
     {.key = "vmx.hlat_prefix_size",
      .type = OptionType::integer,
-     .default_text = "52",
+     .default_text = "1",
      .help = "Largest HLAT prefix size, when hypervisor-managed linear-address translation is there; "
              "IA32_VMX_EPT_VPID_CAP[53:48].",
      .unit = "bits",
-     .max = 52},
+     .max = 1},
     {.key = "routing.design",
      .type = OptionType::choice,
      .default_text = "sdm",

@@ -54,7 +54,6 @@ constexpr Dependency dependencies[] = {
     {"apic_timer_virtualization"_vmx, "virtual_interrupt_delivery"_vmx},
     // Of no use without the other.
     {"ipi_virtualization"_vmx, "process_posted_interrupts"_vmx},
-    {"hlat_prefix_size_1"_vmx, "enable_hlat"_vmx},
     {"guest_paging_verification"_vmx, "ept_paging_write_control"_vmx},
     {"store_efer_lma"_vmx, "unrestricted_guest"_vmx},
     {"enable_pml"_vmx, "ept_accessed_and_dirty_flags"_vmx},
@@ -141,7 +140,7 @@ void remove_dependents(VmxCapabilities& c) {
         u64& ept_vpid = c.supported[static_cast<unsigned>(VmxWord::ept_vpid)];
         // SDM "VPID and EPT Capabilities": the low half reads 0 without EPT, the high half without VPID.
         if (!c.has("enable_ept"_vmx)) ept_vpid &= ~0xFFFFFFFFull;
-        if (!c.has("enable_vpid"_vmx)) ept_vpid &= 0xFFFFFFFFull | "hlat_prefix_size_1"_vmx.mask();
+        if (!c.has("enable_vpid"_vmx)) ept_vpid &= 0xFFFFFFFFull;
         for (const Activation& a : activations) {
             u64& word = c.supported[static_cast<unsigned>(a.word)];
             if (c.has(a.by) == (word != 0)) continue;

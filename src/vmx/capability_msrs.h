@@ -16,7 +16,7 @@ struct VmxCapabilities {
     std::array<u64, vmx_words> supported{};  ///< bits that have a row and are offered
     u8 preemption_timer_rate = 7;            ///< the timer counts at TSC >> rate
     u8 cr3_targets = 4;
-    u8 hlat_prefix_size = 52;                ///< the largest, when HLAT is there
+    u8 hlat_prefix_size = 1;                 ///< the largest, when HLAT is there
     u32 revision = 4;                        ///< VMCS revision identifier
     u64 cr0_fixed0 = 0x80000021, cr0_fixed1 = 0xFFFFFFFF;
     u64 cr4_fixed0 = 0x2000, cr4_fixed1 = 0;

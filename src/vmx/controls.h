@@ -192,7 +192,6 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::ept_vpid, 41, "invvpid_single_context"},
     {VmxWord::ept_vpid, 42, "invvpid_all_contexts"},
     {VmxWord::ept_vpid, 43, "invvpid_single_context_retaining_globals"},
-    {VmxWord::ept_vpid, 48, "hlat_prefix_size_1", VmxSince::newest},
     // SDM "Miscellaneous Data"
     {VmxWord::misc, 5, "store_efer_lma", VmxSince::westmere},
     {VmxWord::misc, 6, "activity_state_hlt"},

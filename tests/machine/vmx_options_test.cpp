@@ -81,7 +81,7 @@ TEST(VmxOptions, Numbers) {
     EXPECT_EQ(made({"vmx.cr3_targets=0"})->cr3_targets, 0);
     EXPECT_THAT(problem({"vmx.cr3_targets=5"}), HasSubstr("0 to 4"));
     EXPECT_THAT(problem({"vmx.preemption_timer_rate=32"}), HasSubstr("0 to 31"));
-    EXPECT_EQ(made({"vmx.hlat_prefix_size=10"})->hlat_prefix_size, 10);
+    EXPECT_EQ(made({"vmx.hlat_prefix_size=0"})->hlat_prefix_size, 0);
 }
 
 TEST(VmxOptions, ExplainTellsWordAndBit) {

@@ -168,7 +168,6 @@ constexpr Row rows[] = {
     {"invvpid_single_context", 0x48C, 41, nehalem},
     {"invvpid_all_contexts", 0x48C, 42, nehalem},
     {"invvpid_single_context_retaining_globals", 0x48C, 43, nehalem},
-    {"hlat_prefix_size_1", 0x48C, 48, max},
     {"store_efer_lma", 0x485, 5, haswell},
     {"activity_state_hlt", 0x485, 6, nehalem},
     {"activity_state_shutdown", 0x485, 7, nehalem},
@@ -239,6 +238,7 @@ TEST(CapabilityRows, NothingElseIsOffered) {
     expected[0x483] |= 0x00036DFFull << 32 | 0x00036DFF;
     expected[0x484] |= 0x000011FFull << 32 | 0x000011FF;
     expected[0x485] |= c.preemption_timer_rate | 4u << 16;
+    expected[0x48C] |= 1ull << 48;  // the only HLAT prefix size whose behaviour is defined
     expected[0x480] |= 6ull << 50 | 4096ull << 32 | c.revision;
     for (const auto& [msr, value] : expected)
         EXPECT_EQ(capability_msr(c, msr), value) << std::hex << msr;
