@@ -121,9 +121,11 @@ bool set_cr8(Cpu& cpu, u64 value) {
 }
 
 bool set_xcr0(Cpu& cpu, u64 value) {
-    constexpr u64 x87 = 1, sse = 2, avx = 4;
+    constexpr u64 x87 = 1, sse = 2, avx = 4, avx512 = 0xE0, amx = 0x60000;
     if ((value & ~cpu.model.valid_xcr0) || !(value & x87) || ((value & avx) && !(value & sse)))
         return gp0(cpu);
+    if ((value & avx512) && ((value & avx512) != avx512 || !(value & avx))) return gp0(cpu);
+    if ((value & amx) && (value & amx) != amx) return gp0(cpu);
     cpu.xcr0 = value;
     cpu.context_changed();
     return true;

@@ -134,6 +134,8 @@ void Cpu::init_reset() {
     reset();
     fx = before.fx;
     vec = before.vec;
+    opmask = before.opmask;
+    amx = before.amx;
     xcr0 = before.xcr0;
     xss = before.xss;
     cr0 = 0x10 | (before.cr0 & (cr0_bits::cd | cr0_bits::nw));

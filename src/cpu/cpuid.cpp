@@ -6,6 +6,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "cpu/insns/tile_config.h"
 #include "cpu/state.h"
 
 namespace droste {
@@ -104,8 +105,22 @@ CpuidResult extended_state(const CpuModel& m, const CpuidContext& c, u32 subleaf
     }
     for (const XstateComponent& x : xstate_components)
         if (x.number == subleaf && bit(m.valid_xcr0 | m.valid_xss, x.number))
-            return {x.size, x.supervisor ? 0 : x.offset, u32{x.supervisor} | u32{x.aligned64} << 1, 0};
+            return {x.size, x.supervisor ? 0 : x.offset, u32{x.supervisor} | u32{x.aligned64} << 1 | u32{x.xfd} << 2, 0};
     return {};
+}
+
+/// Tile information: the palettes, and the tiles of palette 1.
+CpuidResult tile_information(const CpuModel& m, u32 subleaf) {
+    if (!m.features.has(Feature::amx_tile)) return {};
+    if (subleaf == 0) return {1, 0, 0, 0};
+    if (subleaf != 1) return {};
+    using namespace palette1;
+    return {total_bytes | bytes_per_tile << 16, bytes_per_row | tiles << 16, rows, 0};
+}
+
+CpuidResult tile_multiplier(const CpuModel& m, u32 subleaf) {
+    if (!m.features.has(Feature::amx_tile) || subleaf != 0) return {};
+    return {0, tmul::max_k | tmul::max_n << 8, 0, 0};
 }
 
 CpuidResult time_stamp_counter(const CpuModel& m) {
@@ -157,6 +172,8 @@ CpuidResult basic(const CpuModel& m, const CpuidContext& c, u32 leaf, u32 sublea
     case 0xD: return extended_state(m, c, subleaf);
     case 0x15: return time_stamp_counter(m);
     case 0x16: return frequencies(m);
+    case 0x1D: return tile_information(m, subleaf);
+    case 0x1E: return tile_multiplier(m, subleaf);
     default: add_features(m, leaf, 0, r); return r;
     }
 }

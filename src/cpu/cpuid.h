@@ -43,14 +43,20 @@ struct XstateComponent {
     u32 size;
     u32 offset;   ///< in the standard format
     bool supervisor, aligned64;
+    bool xfd = false;  ///< IA32_XFD can disable it
 };
 inline constexpr u32 xsave_legacy_size = 512, xsave_header_size = 64;
-inline constexpr std::array<XstateComponent, 5> xstate_components{{
+inline constexpr std::array<XstateComponent, 10> xstate_components{{
     {.number = 2, .size = 256, .offset = 576, .supervisor = false, .aligned64 = false},   // AVX
+    {.number = 5, .size = 64, .offset = 1088, .supervisor = false, .aligned64 = false},   // opmask
+    {.number = 6, .size = 512, .offset = 1152, .supervisor = false, .aligned64 = false},  // ZMM_Hi256
+    {.number = 7, .size = 1024, .offset = 1664, .supervisor = false, .aligned64 = false}, // Hi16_ZMM
     {.number = 9, .size = 8, .offset = 2688, .supervisor = false, .aligned64 = false},    // PKRU
     {.number = 11, .size = 16, .offset = 0, .supervisor = true, .aligned64 = false},      // CET_U
     {.number = 12, .size = 24, .offset = 0, .supervisor = true, .aligned64 = false},      // CET_S
     {.number = 14, .size = 48, .offset = 0, .supervisor = true, .aligned64 = false},      // UINTR
+    {.number = 17, .size = 64, .offset = 2752, .supervisor = false, .aligned64 = true},   // TILECFG
+    {.number = 18, .size = 8192, .offset = 2816, .supervisor = false, .aligned64 = true, .xfd = true},  // TILEDATA
 }};
 /// Size of an area that holds the components of `mask`: standard or compacted format.
 u32 xsave_area_size(u64 mask, bool compacted);

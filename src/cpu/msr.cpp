@@ -112,6 +112,19 @@ bool write_spec_ctrl(Cpu& cpu, u32, u64 value) {
     return true;
 }
 
+// ---- extended feature disable
+
+template <u64 AmxState::*member> std::optional<u64> read_xfd(Cpu& cpu, u32) { return cpu.amx.*member; }
+/// Bits of components that the model lacks or that cannot be disabled are reserved.
+template <u64 AmxState::*member> bool write_xfd(Cpu& cpu, u32, u64 value) {
+    u64 valid = 0;
+    for (const XstateComponent& x : xstate_components)
+        if (x.xfd) valid |= (1ull << x.number) & (cpu.model.valid_xcr0 | cpu.model.valid_xss);
+    if (value & ~valid) return false;
+    cpu.amx.*member = value;
+    return true;
+}
+
 // ---- machine check: four banks that never report anything
 
 constexpr u32 machine_check_banks = 4;
@@ -240,6 +253,10 @@ constexpr MsrRow rows[] = {
      .write = write_mcg_status},
     {.index = 0x1A0, .name = "ia32_misc_enable", .member = &CpuState::misc_enable,
      .write = write_misc_enable},
+    {.index = 0x1C4, .name = "ia32_xfd", .needs = Feature::xfd, .read = read_xfd<&AmxState::xfd>,
+     .write = write_xfd<&AmxState::xfd>},
+    {.index = 0x1C5, .name = "ia32_xfd_err", .needs = Feature::xfd, .read = read_xfd<&AmxState::xfd_err>,
+     .write = write_xfd<&AmxState::xfd_err>},
     {.index = 0x1CC, .name = "ia32_fred_rsp_stklvls_ssp_config", .needs = Feature::fred, .count = 9, .read = read_protection_msr,
      .write = write_protection_msr},
     {.index = 0x1D9, .name = "ia32_debugctl", .member = &CpuState::debugctl,

@@ -208,6 +208,11 @@ std::vector<Reason> reasons() {
          [](const Sample& s) { return s.only_capstone() && s.capstone.find("gather") != std::string::npos; }},
         {"SWAPGS is #UD outside 64-bit mode",
          [](const Sample& s) { return s.only_capstone() && !s.is64() && s.capstone == "swapgs"; }},
+        {"outside 64-bit mode too all of an unused VEX.vvvv must be 1",
+         [](const Sample& s) {
+             const unsigned n = s.prefixes();
+             return s.only_capstone() && !s.is64() && s.bytes[n] == 0xC4 && !(s.bytes[n + 2] & 0x40);
+         }},
         {"EVEX: Capstone 4 knows half of the instructions and few of the rules; the host's processor decides",
          [](const Sample& s) {
              unsigned n = s.prefixes();
@@ -219,10 +224,10 @@ std::vector<Reason> reasons() {
          [](const Sample& s) {
              return s.both() && s.decoded.evex;
          }},
-        {"opmask registers, dot products, Galois fields: newer than Capstone's tables, or half of them",
+        {"opmask registers, tiles, dot products, Galois fields: newer than Capstone's tables, or half of them",
          [](const Sample& s) {
              return (s.here() && s.decoded.row->domain == Domain::avx512 && s.decoded.vex) ||
-                    (s.only_here() && (s.row().starts_with("VPDP") || s.row().starts_with("GF2P8") ||
+                    (s.only_here() && (s.decoded.row->domain == Domain::amx || s.row().starts_with("VPDP") || s.row().starts_with("GF2P8") ||
                                        s.row().starts_with("VGF2P8") || s.row().starts_with("VAES") ||
                                        s.row() == "VPCLMULQDQ"));
          }},

@@ -38,15 +38,22 @@ struct Control {
     u32 components;               // 208
     u32 more[125];                // 20C
     VectorImage in_vector;        // 400
-    u64 gap[48];                  // E80
-    VectorImage out_vector;       // 1000
+    u64 gap[8];                   // E80: PKRU
+    TileImage in_tiles;           // EC0
+    u64 gap2[32];                 // 2F00
+    VectorImage out_vector;       // 3000
+    u64 gap3[8];                  // 3A80
+    TileImage out_tiles;          // 3AC0
 };
+constexpr u64 control_size = 0x8000;
 static_assert(offsetof(Control, out_gpr) == 0x100 && offsetof(Control, with_vector) == 0x200 &&
               offsetof(Control, components) == 0x208 && offsetof(Control, in_vector) == 0x400 &&
-              offsetof(Control, out_vector) == 0x1000);
+              offsetof(Control, out_vector) == 0x3000 &&
+              offsetof(Control, in_tiles) == 0x400 + 2752 && offsetof(Control, out_tiles) == 0x3000 + 2752);
 Control& control = *reinterpret_cast<Control*>(control_address);
-constexpr u64 stub_address = control_address + 0x2000;
-constexpr u64 scratch_stack = control_address + 0x3000;
+constexpr u64 stub_address = control_address + 0x6000;
+constexpr u64 scratch_stack = control_address + control_size;
+constexpr u32 amx_components = 3 << 17;
 constexpr u16 user_code32 = 0x23, user_data = 0x2B, user_code64 = 0x33;
 constexpr u16 ldt_code16 = 0x07, ldt_data16 = 0x0F;
 
@@ -142,7 +149,7 @@ droste_test_exit64:
     je 1f
     mov 0x40200208, %eax
     xor %edx, %edx
-    xsave64 0x40201000
+    xsave64 0x40203000
 1:
     .globl droste_test_exit_signal
 droste_test_exit_signal:
@@ -160,7 +167,7 @@ droste_test_stub32:
     mov $0x2B, %eax
     mov %eax, %ds
     mov %eax, %ss
-    mov $0x40203000, %esp
+    mov $0x40208000, %esp
     mov 0x402000B8, %eax
     pushl 0x40200088
     popfl
@@ -216,6 +223,12 @@ void take_exception(int number, siginfo_t*, void* context) {
         if (!(v.xstate_bv & 0x20)) v.opmask = {};
         if (!(v.xstate_bv & 0x40)) v.zmm_high = {};
         if (!(v.xstate_bv & 0x80)) v.zmm16 = {};
+        if (control.components & amx_components) {
+            std::memcpy(static_cast<void*>(&control.out_tiles),
+                        reinterpret_cast<const u8*>(u.uc_mcontext.fpregs) + 2752, sizeof(TileImage));
+            if (!(v.xstate_bv & 1 << 17)) control.out_tiles.config = {};
+            if (!(v.xstate_bv & 1 << 18)) control.out_tiles.tile = {};
+        }
     }
     g[REG_RIP] = static_cast<greg_t>(reinterpret_cast<u64>(&droste_test_exit_signal));
     g[REG_RSP] = static_cast<greg_t>(control.host_rsp);
@@ -255,7 +268,7 @@ HostCpu::HostCpu() {
     ASSERT(mmap(reinterpret_cast<void*>(code), code_size, PROT_READ | PROT_EXEC,
                 MAP_SHARED | MAP_FIXED_NOREPLACE, file, 0) == reinterpret_cast<void*>(code));
     close(file);
-    map_at(control_address, 0x3000, PROT_READ | PROT_WRITE | PROT_EXEC);
+    map_at(control_address, control_size, PROT_READ | PROT_WRITE | PROT_EXEC);
     std::memset(code_alias_, 0xCC, code_size);
     std::memcpy(reinterpret_cast<void*>(stub_address), droste_test_stub32,
                 static_cast<std::size_t>(droste_test_stub32_end - droste_test_stub32));
@@ -266,7 +279,9 @@ HostCpu::HostCpu() {
     u32 low, high;
     asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     components_ = (low & avx512) == avx512 ? 7 | avx512 : 7;
-    control.components = static_cast<u32>(components_);
+    constexpr int request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM
+    has_tiles_ = (low & amx_components) == amx_components &&
+                 syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
     stack_t stack{};
     stack.ss_sp = std::malloc(signal_stack_size);
     stack.ss_size = signal_stack_size;
@@ -298,11 +313,13 @@ HostCpu::~HostCpu() {
     munmap(reinterpret_cast<void*>(data), data_size);
     munmap(reinterpret_cast<void*>(code), code_size);
     munmap(code_alias_, code_size);
-    munmap(reinterpret_cast<void*>(control_address), 0x3000);
+    munmap(reinterpret_cast<void*>(control_address), control_size);
 }
 
 HostEvent HostCpu::execute(std::span<const u8> bytes, CodeSize size, bool with_vector, bool branch,
-                           UserState& state) {
+                           UserState& state, TileImage* tiles) {
+    control.components = static_cast<u32>(components_) | (tiles != nullptr ? amx_components : 0);
+    if (tiles != nullptr) control.in_tiles = *tiles;
     u8* at = code_alias_ + (insn - code);
     std::memcpy(at, bytes.data(), bytes.size());
     control.in_gpr = state.gpr;
@@ -310,7 +327,7 @@ HostEvent HostCpu::execute(std::span<const u8> bytes, CodeSize size, bool with_v
     control.with_vector = with_vector;
     if (with_vector) {
         control.in_vector = state.vector;
-        control.in_vector.xstate_bv = components_;
+        control.in_vector.xstate_bv = control.components;
     }
     event = {};
     event_rip = 0;
@@ -335,6 +352,7 @@ HostEvent HostCpu::execute(std::span<const u8> bytes, CodeSize size, bool with_v
     state.gpr = control.out_gpr;
     state.rflags = control.out_rflags;
     if (with_vector) state.vector = control.out_vector;
+    if (tiles != nullptr) *tiles = control.out_tiles;
     if (event.vector == -1) {
         state.rip = end;
     } else if (event.vector == 3) {  // the INT3 after the instruction, or where a branch went

@@ -36,6 +36,13 @@ struct alignas(64) VectorImage {
 static_assert(offsetof(VectorImage, opmask) == 1088 && offsetof(VectorImage, zmm16) == 1664 &&
               sizeof(VectorImage) == 2688);
 
+/// The part of the XSAVE area that follows, with AMX: TILECFG and TILEDATA.
+struct alignas(64) TileImage {
+    std::array<u8, 64> config{};
+    std::array<std::array<u8, 1024>, 8> tile{};
+    friend bool operator==(const TileImage&, const TileImage&) = default;
+};
+
 /// What an instruction starts from and leaves.
 struct UserState {
     std::array<u64, 16> gpr{};
@@ -78,18 +85,21 @@ public:
     u64 gs_base() const { return gs_base_; }
     /// The state components that the host takes part with: 7, or E7H with AVX-512.
     u64 components() const { return components_; }
+    /// The host has AMX and lets this process use it.
+    bool has_tiles() const { return has_tiles_; }
 
     /// Executes `bytes` at `insn` (16-bit: offset insn - code). `rip` of the result is the address of the
     /// next instruction; after an exception, the saved one. `with_vector`: state.vector is loaded and saved
-    /// too. `branch`: nothing but INT3 follows the instruction, for it may go anywhere in the page.
+    /// too, and with `tiles` those. `branch`: nothing but INT3 follows the instruction, for it may go anywhere in the page.
     HostEvent execute(std::span<const u8> bytes, CodeSize size, bool with_vector, bool branch,
-                      UserState& state);
+                      UserState& state, TileImage* tiles = nullptr);
 
 private:
     u8* code_alias_ = nullptr;
     std::array<bool, 3> available_{};
     u64 fs_base_ = 0, gs_base_ = 0;
     u64 components_ = 7;
+    bool has_tiles_ = false;
 };
 
 }  // namespace droste::test

@@ -50,7 +50,7 @@ HostFuzz::HostFuzz(CodeSize size)
         }
     }
     cpu.cr4 |= cr4_bits::osxsave;
-    cpu.xcr0 = 7 | (host_.components() & 0xE0);
+    cpu.xcr0 = 7 | (host_.components() & 0xE0) | (host_.has_tiles() ? 3u << 17 : 0);
     cpu.context_changed();
     ASSERT(cpu.mode == generator_.mode());
 }
@@ -59,7 +59,8 @@ HostFuzz::Result HostFuzz::run_host(const FuzzCase& c) {
     Result r;
     r.state = c.state;
     std::memcpy(host_.memory(), initial_.data(), initial_.size());
-    r.event = host_.execute(std::span(c.bytes).first(c.len), size_, c.vector, c.branch, r.state);
+    if (c.tiles) r.tiles = std::make_shared<TileImage>(*c.tiles);
+    r.event = host_.execute(std::span(c.bytes).first(c.len), size_, c.vector, c.branch, r.state, r.tiles.get());
     // A branch to where nothing is mapped has happened; the fetch that follows is not the instruction's.
     const u64 linear = r.state.rip + (size_ == CodeSize::bits16 ? HostCpu::code : 0);
     if (c.branch && r.event.vector == 14 && (r.event.error_code & 16) && r.event.address == linear)
@@ -84,6 +85,10 @@ HostFuzz::Result HostFuzz::run_emulated(const FuzzCase& c) {
             for (unsigned k = 0; k < 8; ++k) cpu.vec[i].q[k] = from.quad(i, k);
         cpu.opmask = v.opmask;
     }
+    if (c.tiles) {
+        cpu.amx.config = c.tiles->config;
+        cpu.amx.tile = c.tiles->tile;
+    }
     cpu.memory_fault = {};
     Result r;
     const Outcome outcome = machine_->execute(c.decoded);
@@ -105,6 +110,11 @@ HostFuzz::Result HostFuzz::run_emulated(const FuzzCase& c) {
         for (unsigned i = 0; i < 32; ++i)
             for (unsigned k = 0; k < 8; ++k) v.quad(i, k) = cpu.vec[i].q[k];
         v.opmask = cpu.opmask;
+    }
+    if (c.tiles) {
+        r.tiles = std::make_shared<TileImage>();
+        r.tiles->config = cpu.amx.config;
+        r.tiles->tile = cpu.amx.tile;
     }
     return r;
 }
@@ -129,6 +139,10 @@ std::string HostFuzz::compare(const FuzzCase& c, Result& host, Result& emulated)
     if ((h.rflags ^ e.rflags) & compared_flags) return "flags";
     if (std::memcmp(host_.memory(), emulated_memory_, HostCpu::data_size) != 0) return "memory";
     if (!c.vector) return {};
+    if (c.tiles) {
+        if (host.tiles->config != emulated.tiles->config) return "tile configuration";
+        if (host.tiles->tile != emulated.tiles->tile) return "tile";
+    }
     const VectorImage &v = h.vector, &w = e.vector;
     if (v.mxcsr != w.mxcsr) return "mxcsr";
     if (std::memcmp(&v.xmm, &w.xmm, sizeof v.xmm) != 0) return "xmm";
@@ -217,6 +231,24 @@ std::string HostFuzz::report(const FuzzCase& c, const Result& host, const Result
                      e.xmm[i][0]);
                 wide(fmt::format("ymmh{}", i), b.ymm_high[i][1], b.ymm_high[i][0], h.ymm_high[i][1],
                      h.ymm_high[i][0], e.ymm_high[i][1], e.ymm_high[i][0]);
+            }
+    }
+    if (c.tiles) {
+        const auto quad = [](const std::array<u8, 64>& a, unsigned at) {
+            u64 v;
+            std::memcpy(&v, &a[at], 8);
+            return v;
+        };
+        for (unsigned i = 0; i < 64; i += 8)
+            line(fmt::format("cfg{}", i), quad(c.tiles->config, i), quad(host.tiles->config, i),
+                 quad(emulated.tiles->config, i));
+        for (unsigned t = 0; t < 8; ++t)
+            for (unsigned i = 0; i < 1024; i += 4) {
+                u32 b, h, e;
+                std::memcpy(&b, &c.tiles->tile[t][i], 4);
+                std::memcpy(&h, &host.tiles->tile[t][i], 4);
+                std::memcpy(&e, &emulated.tiles->tile[t][i], 4);
+                if (h != e) line(fmt::format("t{}.{}.{}", t, i / 64, i % 64), b, h, e);
             }
     }
     if (c.decoded.row->domain == Domain::avx512 || c.decoded.row->domain == Domain::avx) {

@@ -16,6 +16,7 @@ public:
     explicit HostFuzz(CodeSize size);
 
     bool available() const { return host_.has(size_); }
+    bool has_tiles() const { return host_.has_tiles(); }
     /// `count` cases of a row; empty, or the report of the first that differs.
     std::string check_row(const InsnRow& row, u64 seed, unsigned count);
     const Isa& isa() const { return machine_->isa; }
@@ -31,6 +32,7 @@ public:
 private:
     struct Result {
         UserState state;
+        std::shared_ptr<TileImage> tiles;
         HostEvent event;
     };
     Result run_host(const FuzzCase& c);

@@ -37,6 +37,7 @@ constexpr Table vector_tables[] = {
      {"xsave", xsave_rows}, {"avx_extensions", avx_extension_rows}, {"avx512_mask", avx512_mask_rows},
     {"avx512_move", avx512_move_rows}, {"avx512_float", avx512_float_rows},
     {"avx512_integer", avx512_integer_rows}, {"avx512_fp16", avx512_fp16_rows},
+    {"amx", amx_rows},
 };
 
 /// Rows that are marked as not for user mode or not deterministic, of which these are both all the same.
@@ -60,7 +61,7 @@ void check(const Table& table, CodeSize size, unsigned cases) {
         if (!fuzzed(row)) continue;
         if (row.traits & (size == CodeSize::bits64 ? traits::no64 : traits::only64)) continue;
         if (size != CodeSize::bits64 && !row.encoding.vex && !row.encoding.evex && row.encoding.w == 1) continue;
-        if (!host_has(row.needs)) {
+        if (!host_has(row.needs) || (row.domain == Domain::amx && !fuzz.has_tiles())) {
             ++host_lacks;
             continue;
         }

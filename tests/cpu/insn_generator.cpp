@@ -129,6 +129,47 @@ void InsnGenerator::fill_registers(const InsnRow& row, Random& random, FuzzCase&
     v.fop = 0;
 }
 
+/// Shapes that fit each other most of the time, and now and then a configuration that is refused.
+void InsnGenerator::fill_tiles(const InsnRow& row, Random& random, FuzzCase& out) const {
+    out.tiles = std::make_shared<TileImage>();
+    TileImage& t = *out.tiles;
+    const auto configuration = [&](std::array<u8, 64>& c) {
+        c = {};
+        c[0] = 1;
+        const u64 m = 1 + random.below(16), k = 1 + random.below(16), n = 1 + random.below(16);
+        const bool square = random.chance(30);
+        for (unsigned i = 0; i < 8; ++i) {
+            const bool loose = random.chance(8);
+            c[48 + i] = static_cast<u8>(loose ? random.below(17) : square ? m : i % 3 == 2 ? k : m);
+            c[16 + 2 * i] =
+                static_cast<u8>(c[48 + i] == 0 ? 0 : loose ? 1 + random.below(64) : 4 * (square ? m : i % 3 == 1 ? k : n));
+        }
+    };
+    configuration(t.config);
+    const bool moves = row.mnemonic.starts_with("TILELOAD") || row.mnemonic.starts_with("TILESTORE");
+    if (random.chance(moves ? 30 : 5)) t.config[1] = static_cast<u8>(random.below(18));
+    if (random.chance(4)) t.config = {};
+    for (auto& tile : t.tile)
+        for (unsigned i = 0; i < tile.size(); i += 8) {
+            u64 v = row.mnemonic == "TDPBF16PS"
+                        ? (random.chance(70) ? random.next() & 0xBFFFBFFFBFFFBFFF : u64(random.float32()) << 32 | random.float32())
+                        : random.next();
+            std::memcpy(&tile[i], &v, 8);
+        }
+    if (row.mnemonic == "LDTILECFG") {
+        std::array<u8, 64> c;
+        configuration(c);
+        if (random.chance(40)) c[random.below(64)] = static_cast<u8>(random.value());
+        if (random.chance(20)) c[0] = static_cast<u8>(random.below(4));
+        std::memcpy(&out.memory[FuzzCase::before_operand], c.data(), c.size());
+    }
+    // A stride that stays in the sandbox, most of the time.
+    const Decoded& d = out.decoded;
+    if (moves && d.mem() && d.index >= 0)
+        out.state.gpr[static_cast<unsigned>(d.index)] =
+            static_cast<u64>(static_cast<i64>(random.below(random.chance(90) ? 256 : 4096)) - 64) >> d.scale;
+}
+
 void InsnGenerator::fill_memory(const InsnRow& row, Random& random, FuzzCase& out) const {
     const bool fp = row.traits & traits::mxcsr;
     const bool x87 = row.domain == Domain::x87;
@@ -223,7 +264,8 @@ bool InsnGenerator::encode(const InsnRow& row, Random& random, FuzzCase& out) co
     else if ((modrm & 0xC0) == 0xC0) modrm = static_cast<u8>(modrm & (random.chance(50) ? 0x7F : 0x3F));
     if (e.reg >= 0) modrm = static_cast<u8>((modrm & 0xC7) | (e.reg << 3));
     if (e.rm >= 0) modrm = static_cast<u8>((modrm & 0xF8) | e.rm | 0xC0);
-    const bool vsib = has(row, Where::vsib_index);
+    const bool vsib = has(row, Where::vsib_index) || has(row, Where::tile_memory);
+    if (row.mnemonic == "TILEZERO") modrm &= 0xF8;
     if (vsib) modrm = static_cast<u8>((modrm & 0xF8) | 4);
     const bool mem = e.modrm && (modrm & 0xC0) != 0xC0;
 
@@ -276,8 +318,11 @@ bool InsnGenerator::encode(const InsnRow& row, Random& random, FuzzCase& out) co
         const bool uses_vvvv = has(row, Where::vec_vvvv) || has(row, Where::vvvv_gpr);
         const bool masks = has(row, Where::mask_vvvv);
         u8 vvvv = static_cast<u8>(uses_vvvv || masks ? random.below(is64 && !masks ? 16 : 8) : 0);
-        if (has(row, Where::mask_reg)) rex &= 0xB;
-        if (!uses_vvvv && random.chance(1)) vvvv = 1;  // #UD
+        const bool tiles = has(row, Where::tile_reg);
+        if (has(row, Where::mask_reg) || tiles) rex &= 0xB;
+        if (tiles && !mem) rex &= 0xE;
+        if (has(row, Where::tile_vvvv)) vvvv = static_cast<u8>(random.below(8));
+        if (!uses_vvvv && random.chance(1)) vvvv = static_cast<u8>(1 + random.below(15));  // #UD
         const u8 pp = static_cast<u8>(e.pp == Pp::p66 ? 1 : e.pp == Pp::f3 ? 2 : e.pp == Pp::f2 ? 3 : 0);
         const u8 tail = static_cast<u8>(((~vvvv & 15) << 3) | (l << 2) | pp);
         if (!is64) rex = 0;
@@ -353,6 +398,8 @@ bool InsnGenerator::aim(const InsnRow& row, Random& random, FuzzCase& out) const
         const u64 small = random.below(512);
         g[static_cast<unsigned>(d.base)] = small;
         return put_disp(wanted - small - (small << d.scale), disp_at, 4);
+    } else if (has(row, Where::tile_memory)) {  // the index is a stride
+        g[static_cast<unsigned>(d.base)] = wanted - disp;
     } else {
         g[static_cast<unsigned>(d.base)] = wanted - disp - (g[static_cast<unsigned>(d.index)] << d.scale);
     }
@@ -520,6 +567,7 @@ bool InsnGenerator::make(const InsnRow& row, Random& random, FuzzCase& out) cons
     fill_registers(row, random, out);
     out.operand = pick_address(row, random);
     fill_memory(row, random, out);
+    if (row.domain == Domain::amx) fill_tiles(row, random, out);
     if (!aim(row, random, out)) return false;
     aim_implicit(row, random, out);
     // Where rSP or the bit offset is also an address register it may point anywhere, but not at what only one

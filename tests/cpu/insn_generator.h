@@ -3,6 +3,7 @@
 // meaningful.
 #pragma once
 #include <array>
+#include <memory>
 
 #include "cpu/decode/decoder.h"
 #include "host_cpu.h"
@@ -20,6 +21,7 @@ struct FuzzCase {
     static constexpr unsigned before_operand = 64;
     std::array<u8, 256> memory{};
     bool vector = false;                ///< x87, SSE and AVX state takes part
+    std::shared_ptr<TileImage> tiles;   ///< AMX state takes part
     bool branch = false;
 };
 
@@ -40,6 +42,7 @@ private:
     struct Builder;  // bytes as they are put together
     void fill_registers(const InsnRow& row, Random& random, FuzzCase& out) const;
     void fill_memory(const InsnRow& row, Random& random, FuzzCase& out) const;
+    void fill_tiles(const InsnRow& row, Random& random, FuzzCase& out) const;
     void put_evex(const InsnRow& row, Random& random, bool mem, Builder& b) const;
     bool encode(const InsnRow& row, Random& random, FuzzCase& out) const;
     bool aim(const InsnRow& row, Random& random, FuzzCase& out) const;

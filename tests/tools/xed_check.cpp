@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <sstream>
 #include <utility>
@@ -167,16 +168,46 @@ const std::map<std::string, std::vector<Feature>>& scope() {
         {"CMPXCHG16B", {F::cmpxchg16b}},
         {"PREFETCH_NOP", {F::base, F::prefetchw}},
         {"PREFETCHW", {F::base, F::prefetchw}},
+        {"AVX_VNNI", {F::avx_vnni}},
+        {"AVX_GFNI", {F::gfni}},
+        {"GFNI", {F::gfni}},
+        {"VAES", {F::vaes}},
+        {"VPCLMULQDQ", {F::vpclmulqdq}},
+        {"AMX_TILE", {F::amx_tile}},
+        {"AMX_INT8", {F::amx_int8}},
+        {"AMX_BF16", {F::amx_bf16}},
     };
     return sets;
+}
+
+/// AVX-512's ISA sets carry the vector length in their names.
+std::optional<std::vector<Feature>> features_of_set(const std::string& set) {
+    if (const auto found = scope().find(set); found != scope().end()) return found->second;
+    using F = Feature;
+    static const std::map<std::string_view, Feature> families = {
+        {"AVX512F", F::avx512f},         {"AVX512CD", F::avx512cd},
+        {"AVX512DQ", F::avx512dq},       {"AVX512BW", F::avx512bw},
+        {"AVX512_IFMA", F::avx512ifma},  {"AVX512_VBMI", F::avx512vbmi},
+        {"AVX512_VBMI2", F::avx512vbmi2}, {"AVX512_VNNI", F::avx512vnni},
+        {"AVX512_BITALG", F::avx512bitalg}, {"AVX512_VPOPCNTDQ", F::avx512vpopcntdq},
+        {"AVX512_BF16", F::avx512bf16},  {"AVX512_FP16", F::avx512fp16},
+        {"AVX512_GFNI", F::gfni},        {"AVX512_VAES", F::vaes},
+        {"AVX512_VPCLMULQDQ", F::vpclmulqdq}};
+    for (const std::string_view suffix :
+         {"_128", "_256", "_512", "_128N", "_SCALAR", "_KOPB", "_KOPW", "_KOPD", "_KOPQ"})
+        if (set.ends_with(suffix))
+            if (const auto f = families.find(std::string_view(set).substr(0, set.size() - suffix.size()));
+                f != families.end())
+                return std::vector{f->second};
+    return std::nullopt;
 }
 
 /// Mode conditions that stand for processors or modes that no model has.
 bool foreign(const std::vector<std::string>& tokens) {
     for (const std::string& t : tokens)
-        for (const char* no : {"EVV", "MPXMODE=1", "IBHF=1", "PREFETCHIT=1",
+        for (const char* no : {"UBIT=0", "MPXMODE=1", "IBHF=1", "PREFETCHIT=1",
                                "PREFETCHRST=1", "CET=0", "WBNOINVD=0", "CLDEMOTE=0", "MODE_SHORT_UD0=1", "P4=0", "LZCNT=0",
-                               "TZCNT=0", "rex2_refining_prefix", "rexb4_prefix", "MAP5", "MAP7", "MODEP5=1"})
+                               "TZCNT=0", "rex2_refining_prefix", "rexb4_prefix", "MAP4", "MAP7", "MODEP5=1"})
             if (t == no) return true;
     return false;
 }
@@ -190,7 +221,7 @@ struct Synthesis {
 Synthesis synthesise(const std::vector<std::string>& tokens, unsigned mode, bool memory) {
     Synthesis s;
     std::vector<u8> prefixes, opcode, immediate;
-    bool w = false, b = false, vex = false, has_modrm = false, need_sib = false, rm_fixed = false;
+    bool w = false, b = false, vex = false, evex = false, rounds = false, masked = false, has_modrm = false, need_sib = false, rm_fixed = false;
     unsigned pp = 0, map = 1, l = 0, reg = 3, rm = 2, mod = memory ? 0 : 3;
     bool osz = false, asz = false, df64 = false;
     std::string wants_ea;
@@ -227,12 +258,18 @@ Synthesis synthesise(const std::vector<std::string>& tokens, unsigned mode, bool
         else if (t == "rexb_prefix") b = true;
         else if (t == "lock_prefix") prefixes.push_back(0xF0);
         else if (t == "VV1") vex = true;
+        else if (t == "EVV") evex = vex = true;
+        else if (t == "BCRC=1") rounds = true;
+        else if (t.starts_with("VMODRM_") || t.starts_with("UISA_VMODRM_")) masked = need_sib = true;
         else if (t == "V66") pp = 1;
         else if (t == "VF3") pp = 2;
         else if (t == "VF2") pp = 3;
         else if (t == "V0F38") map = 2;
         else if (t == "V0F3A") map = 3;
-        else if (t == "VL256") l = 1;
+        else if (t == "MAP5") map = 5;
+        else if (t == "MAP6") map = 6;
+        else if (t == "VL256" || t == "VL=1") l = 1;
+        else if (t == "VL512" || t == "VL=2") l = 2;
         else if (t == "W1") w = true;
         else if (t == "DF64()" || t == "FORCE64()" || t == "IMMUNE66_LOOP64()") df64 = true;
         else if (t.starts_with("eamode") || t == "eanot16") wants_ea = t;
@@ -263,9 +300,18 @@ Synthesis synthesise(const std::vector<std::string>& tokens, unsigned mode, bool
     s.bytes.insert(s.bytes.end(), prefixes.begin(), prefixes.end());
     if (vex) {
         const bool novsr = std::find(tokens.begin(), tokens.end(), "NOVSR") != tokens.end();
-        s.bytes.push_back(0xC4);
-        s.bytes.push_back(static_cast<u8>(0xE0 | map));
-        s.bytes.push_back(static_cast<u8>((w ? 0x80 : 0) | (novsr ? 0x78 : 0x28) | l << 2 | pp));
+        const bool noevsr = std::find(tokens.begin(), tokens.end(), "NOEVSR") != tokens.end();
+        const u8 vvvv = novsr || noevsr ? 0x78 : 0x50;
+        if (evex) {
+            s.bytes.push_back(0x62);
+            s.bytes.push_back(static_cast<u8>(0xF0 | map));
+            s.bytes.push_back(static_cast<u8>((w ? 0x80 : 0) | (masked ? 0x78 : vvvv) | 4 | pp));
+            s.bytes.push_back(static_cast<u8>(l << 5 | (rounds ? 0x10 : 0) | 8 | (masked ? 1 : 0)));
+        } else {
+            s.bytes.push_back(0xC4);
+            s.bytes.push_back(static_cast<u8>(0xE0 | map));
+            s.bytes.push_back(static_cast<u8>((w ? 0x80 : 0) | vvvv | l << 2 | pp));
+        }
     } else if (w || b) {
         s.bytes.push_back(static_cast<u8>(0x40 | (w ? 8 : 0) | (b ? 1 : 0)));
     }
@@ -286,7 +332,7 @@ Synthesis synthesise(const std::vector<std::string>& tokens, unsigned mode, bool
 std::string sdm_name(std::string name) {
     for (const std::string_view prefix : {"REPE_", "REPNE_", "REP_"})
         if (name.starts_with(prefix)) name.erase(0, prefix.size());
-    for (const std::string_view suffix : {"_LOCK", "_NEAR", "_XMM", "64"})
+    for (const std::string_view suffix : {"_LOCK", "_NEAR", "_XMM", "_C5", "64"})
         if (name.ends_with(suffix) && name != "ENDBR64") name.erase(name.size() - suffix.size());
     static const std::map<std::string, std::string> other = {
         {"JB", "JB"},
@@ -346,7 +392,7 @@ std::string sdm_name(std::string name) {
 
 bool same_name(std::string_view row, const std::string& iclass) {
     const std::string name = sdm_name(iclass);
-    if (name == row) return true;
+    if (name == row || iclass == row) return true;
     // MOVSB .. MOVSQ and their like.
     for (const std::string_view s : {"MOVS", "CMPS", "SCAS", "LODS", "STOS", "INS", "OUTS"})
         if (row == s && name.size() == s.size() + 1 && name.starts_with(s)) return true;
@@ -465,15 +511,15 @@ public:
     void form(const Form& f) {
         const auto tokens = words(f.pattern);
         if (foreign(tokens)) return;
-        const auto set = scope().find(f.isa_set);
-        if (set == scope().end()) {
+        const auto set = features_of_set(f.isa_set);
+        if (!set) {
             out_of_scope.insert(f.isa_set);
             return;
         }
         for (unsigned mode = 0; mode < 3; ++mode)
             for (const bool memory : {false, true}) {
                 const Synthesis s = synthesise(tokens, mode, memory);
-                if (s.usable) one(f, tokens, s, mode, set->second);
+                if (s.usable) one(f, tokens, s, mode, *set);
             }
     }
 
@@ -530,13 +576,17 @@ public:
             ReadWrite x;
             switch (o.where) {
             case Where::modrm_rm_gpr: case Where::rm_gpr_only: case Where::vec_rm: case Where::vec_rm_only:
-            case Where::mmx_rm: case Where::mmx_rm_only: case Where::memory:
-                x = d.mem() ? xed_access(f.operands, {"MEM0"}) : xed_access(f.operands, {"_B()"});
+            case Where::mmx_rm: case Where::mmx_rm_only: case Where::memory: case Where::mask_rm:
+            case Where::mask_rm_only: case Where::tile_rm_only: case Where::tile_memory:
+                x = d.mem() ? xed_access(f.operands, {"MEM0"}) : xed_access(f.operands, {"_B()", "_B3()"});
                 break;
-            case Where::modrm_reg_gpr: case Where::vec_reg: case Where::mmx_reg:
-                x = xed_access(f.operands, {"_R()"});
+            case Where::modrm_reg_gpr: case Where::vec_reg: case Where::mmx_reg: case Where::mask_reg:
+            case Where::tile_reg:
+                x = xed_access(f.operands, {"_R()", "_R3()"});
                 break;
-            case Where::vvvv_gpr: case Where::vec_vvvv: x = xed_access(f.operands, {"_N()"}); break;
+            case Where::vvvv_gpr: case Where::vec_vvvv: case Where::mask_vvvv: case Where::tile_vvvv:
+                x = xed_access(f.operands, {"_N()", "_N3()"});
+                break;
             case Where::opcode_gpr: x = xed_access(f.operands, {"_SB()"}); break;
             case Where::vec_is4: x = xed_access(f.operands, {"_SE()"}); break;
             default: continue;
@@ -590,7 +640,7 @@ public:
             if (!reached_[op] && !(isa_.row(op).traits & traits::cet)) {
                 const InsnRow& r = isa_.row(op);
                 fmt::print("  {} {}map {} {:02X} /{} pp {} w {} l {}\n", r.mnemonic,
-                           r.encoding.vex ? "VEX " : "", r.encoding.map, r.encoding.opcode, r.encoding.reg,
+                           r.encoding.vex ? "VEX " : r.encoding.evex ? "EVEX " : "", r.encoding.map, r.encoding.opcode, r.encoding.reg,
                            static_cast<int>(r.encoding.pp), r.encoding.w, r.encoding.l);
             }
         fmt::print("Not compared, no model has them:");

@@ -105,6 +105,7 @@ bool masks_legal(const Operands& o, Decoded& d) {
     if ((tiles || uses(o, Where::mask_reg)) && d.rex_r) return false;
     if ((uses(o, Where::tile_vvvv) || uses(o, Where::mask_vvvv)) && d.vex_vvvv >= 8) return false;
     if (uses(o, Where::tile_rm_only) && d.rex_b) return false;
+    if (tiles && d.mod == 3 && !uses(o, Where::tile_rm_only) && (d.modrm & 7) != 0) return false;  // TILEZERO
     if (uses(o, Where::mask_rm_only) || (uses(o, Where::mask_rm) && d.mod == 3)) d.rm &= 7;
     if (tiles && uses(o, Where::tile_vvvv))  // SDM "TDPBF16PS": the three tiles must differ
         return d.reg != d.rm && d.reg != d.vex_vvvv && d.rm != d.vex_vvvv;
@@ -314,7 +315,6 @@ DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d,
         vex_pp = payload & 3;
         if (!is64) {
             d.rex_r = d.rex_x = d.rex_b = 0;
-            d.vex_vvvv &= 7;
         }
         opcode = c.take();
         if (c.ran_out()) return out_of_bytes();
@@ -385,8 +385,9 @@ DecodeStatus Isa::decode(std::span<const u8> code_bytes, u32 mode, Decoded& d,
 
     if (d.lock && !((row.traits & traits::lockable) && d.mem())) return DecodeStatus::undefined;
     if (d.vex && d.vex_vvvv != 0 && !uses_vvvv(row.operands)) return DecodeStatus::undefined;
-    if (d.vex && !masks_legal(row.operands, d)) return DecodeStatus::undefined;
     if (d.evex && !evex_legal(d, is64)) return DecodeStatus::undefined;
+    if (!is64) d.vex_vvvv &= 7;  // there are eight registers; where vvvv names none, its highest bit must be 1
+    if (d.vex && !masks_legal(row.operands, d)) return DecodeStatus::undefined;
     const bool wants_sib = uses_vsib(row.operands) || uses(row.operands, Where::tile_memory);
     if (!d.has_sib && d.mem() && wants_sib) return DecodeStatus::undefined;
     return DecodeStatus::ok;

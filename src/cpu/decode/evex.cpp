@@ -19,11 +19,11 @@ bool reg_is_not_vector(const InsnRow& row) {
 }
 
 /// Destination and sources of these must differ (SDM "VFCMULCPH", "VGATHERDPS").
-bool destination_is_source(const Decoded& d) {
+bool destination_is_source(const Decoded& d, bool is64) {
     const bool gather = has(*d.row, Where::vsib_index) && d.row->operands.op[0].where == Where::vec_reg;
     if (gather) return d.reg == d.index;
     if (!(d.row->traits & traits::distinct)) return false;
-    const bool vvvv = has(*d.row, Where::vec_vvvv) && d.reg == d.vex_vvvv;
+    const bool vvvv = has(*d.row, Where::vec_vvvv) && d.reg == (d.vex_vvvv & (is64 ? 31 : 7));
     return vvvv || (d.mod == 3 && d.reg == d.rm);
 }
 
@@ -46,19 +46,19 @@ bool take_evex_payload(u8 p0, u8 p1, u8 p2, bool is64, Decoded& d, unsigned& map
     if ((p0 & 8) || !(p1 & 4)) return false;
     if (map == 0 || map == 4 || map == 7) return false;
     if (!is64) {
-        // R and X are 1 here, else this would be BOUND.
+        // R and X are 1 here, else this would be BOUND; B, R' and the highest bit of vvvv are ignored, V' is not.
+        if (!(p2 & 8)) return false;
         d.rex_r = d.rex_x = d.rex_b = d.evex_r2 = 0;
-        d.vex_vvvv &= 7;
     }
     return true;
 }
 
 bool evex_length_matches(const InsnRow& row, const Decoded& d, unsigned mod) {
     const i8 l = row.encoding.l;
-    if (l == vector_length::ignored) return true;
-    const bool rounds = d.evex_b && mod == 3;
-    if (rounds && row.operands.rounding != Rounding::none) return l >= 2;
+    const bool rounds = d.evex_b && mod == 3 && row.operands.rounding != Rounding::none;
+    if (rounds) return l >= 2 || l == vector_length::ignored;
     if (d.vex_l == 3) return false;
+    if (l == vector_length::ignored) return true;
     if (l == vector_length::any) return true;
     if (l == vector_length::from256) return d.vex_l >= 1;
     return l == d.vex_l;
@@ -76,7 +76,7 @@ bool evex_legal(const Decoded& d, bool is64) {
     if (is64 && reg_is_not_vector(row) && d.evex_r2) return false;
     if (has(row, Where::mask_reg) && d.rex_r) return false;
     if (!has(row, Where::vec_vvvv) && (d.vex_vvvv & (vsib ? 15 : 31)) != 0) return false;
-    return !destination_is_source(d);
+    return !destination_is_source(d, is64);
 }
 
 unsigned evex_displacement_scale(const Decoded& d) {

@@ -13,7 +13,7 @@ std::vector<RowSpan> cpu_instruction_tables() {
             control_rows(),    machine_rows(), xsave_rows(), avx_extension_rows(), avx512_move_rows(),
             avx512_float_rows(), avx512_integer_rows(), avx512_fp16_rows(), avx512_mask_rows(),
             wait_rows(),       direct_store_rows(), msr_list_rows(), shadow_stack_rows(), user_interrupt_rows(),
-            fred_rows()};
+            fred_rows(),       amx_rows()};
 }
 
 }  // namespace droste

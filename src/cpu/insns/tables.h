@@ -27,6 +27,7 @@ RowSpan avx512_float_rows();
 RowSpan avx512_integer_rows();
 RowSpan avx512_fp16_rows();
 RowSpan avx512_mask_rows();
+RowSpan amx_rows();
 RowSpan mmx_rows();
 RowSpan x87_rows();
 RowSpan crypto_rows();       // AES PCLMUL SHA

@@ -5,6 +5,7 @@
 #include "cpu/cpuid.h"
 #include "cpu/insns/system_operands.h"
 #include "cpu/insns/tables.h"
+#include "cpu/insns/vector_state.h"
 #include "cpu/interp/handlers.h"
 #include "cpu/insns/supervisor_state.h"
 #include "cpu/thunk/x87_state.h"
@@ -78,6 +79,7 @@ struct LoadedState {
     std::array<std::array<u64, 2>, 16> xmm{}, ymm_high{};
     u32 pkru = 0;
     SupervisorState supervisor{};
+    vector_state::Loaded wide;
 };
 
 // ---- parts in both directions
@@ -219,6 +221,7 @@ u64 xinuse(const Cpu& cpu) {
         for (const u8 b : st) x87_used |= b != 0;
     if (x87_used) used |= x87;
     u64 low = 0, high = 0;
+    used |= vector_state::in_use(cpu);
     for (unsigned i = 0; i < 16; ++i) {
         low |= cpu.vec[i].q[0] | cpu.vec[i].q[1];
         high |= cpu.vec[i].q[2] | cpu.vec[i].q[3];
@@ -235,12 +238,11 @@ u64 instruction_mask(Cpu& cpu) {
 
 /// Where component `number` lies.
 u32 component_offset(unsigned number, u64 layout, bool compacted) {
-    if (!compacted) {
-        for (const XstateComponent& x : xstate_components)
-            if (x.number == number) return x.offset;
-    }
     // What precedes it in the compacted layout.
-    return xsave_area_size(layout & ((1ull << number) - 1), true);
+    const u32 before = xsave_area_size(layout & ((1ull << number) - 1), true);
+    for (const XstateComponent& x : xstate_components)
+        if (x.number == number) return !compacted ? x.offset : x.aligned64 ? (before + 63) & ~63u : before;
+    return before;
 }
 
 /// Checks before the area is looked at. True: `out` says how the instruction ended.
@@ -259,6 +261,13 @@ bool write_components(Cpu& cpu, Area& area, u64 requested, u64 saved, bool compa
     if (mxcsr && !write_mxcsr(cpu, area)) return false;
     if ((saved & sse) && !write_xmm(cpu, area)) return false;
     if ((saved & avx) && !write_ymm(cpu, area, component_offset(2, requested, compacted))) return false;
+    const bool wide_written = vector_state::for_each(saved, [&](unsigned i) {
+        const u32 at = component_offset(i, requested, compacted);
+        return vector_state::for_each_piece(cpu, i, [&](const vector_state::Piece& p) {
+            return area.write(at + p.offset, p.data, p.size);
+        });
+    });
+    if (!wide_written) return false;
     if (saved & pkru_state) {
         const std::array<u32, 2> words{cpu.pkru, 0};
         if (!area.write(component_offset(9, requested, compacted), words.data(), sizeof words)) return false;
@@ -292,10 +301,11 @@ template <Flavour flavour> Outcome xsave(Cpu& cpu, const Insn& in) {
     cpu.running = &in;
     Area area(cpu, in.seg(), linear);
 
-    u64 used = xinuse(cpu);
+    // SDM "Extended Feature Disable (XFD)": what is disabled counts as initial and is not touched.
+    u64 used = xinuse(cpu) & ~cpu.amx.xfd;
     // MXCSR belongs to the SSE state in the compacted form only.
     if (compacted && cpu.fx.mxcsr != initial_mxcsr) used |= sse;
-    const u64 saved = skips_initial ? requested & used : requested;
+    const u64 saved = skips_initial ? requested & used : requested & ~cpu.amx.xfd;
     u64 header = requested & used;
     if (!compacted) {
         u64 before = 0;
@@ -349,6 +359,10 @@ template <Flavour flavour> Outcome xrstor(Cpu& cpu, const Insn& in) {
     if (!header_valid(header, enabled, compacted)) return cpu.gp0();
     const u64 layout = header[1] & ~compacted_bit;
     const u64 restored = requested & header[0];
+    if (const u64 disabled = restored & cpu.amx.xfd) {
+        cpu.amx.xfd_err = disabled;
+        return cpu.raise(Fault::of(Vector::nm));
+    }
     if (!cpu.operand(in, xsave_area_size(compacted ? layout : restored, compacted), Access::read, linear))
         return cpu.failed();
 
@@ -365,6 +379,13 @@ template <Flavour flavour> Outcome xrstor(Cpu& cpu, const Insn& in) {
     if ((restored & sse) && !read_xmm(cpu, area, s)) return cpu.failed();
     if ((restored & avx) && !read_ymm(cpu, area, component_offset(2, layout, compacted), s))
         return cpu.failed();
+    const bool wide_read = vector_state::for_each(restored, [&](unsigned i) {
+        const u32 at = component_offset(i, layout, compacted);
+        return vector_state::for_each_piece(cpu, i, [&](const vector_state::Piece& p) {
+            return area.read(at + p.offset, s.wide.of(i) + p.offset, p.size);
+        });
+    });
+    if (!wide_read) return cpu.failed();
     if ((restored & pkru_state) && !area.read(component_offset(9, layout, compacted), &s.pkru, 4))
         return cpu.failed();
     for (const SupervisorPart& part : supervisor_parts)
@@ -377,6 +398,7 @@ template <Flavour flavour> Outcome xrstor(Cpu& cpu, const Insn& in) {
     if (reads_mxcsr || (compacted && (requested & sse))) cpu.fx.mxcsr = mxcsr;
     if (requested & sse) commit_vectors(cpu, s.xmm, 0);
     if (requested & avx) commit_vectors(cpu, s.ymm_high, 2);
+    vector_state::commit(cpu, s.wide, requested, restored);
     if ((requested & pkru_state) && cpu.pkru != s.pkru) {
         cpu.pkru = s.pkru;
         cpu.paging_changed();
