@@ -42,6 +42,23 @@ constexpr Feature sapphire_rapids_adds[] = {
 constexpr Feature max_adds[] = {Feature::lass, Feature::lam,  Feature::wrmsrns, Feature::msrlist,
                                 Feature::fred, Feature::lkgs};
 
+/// Vector extensions by generation, which a model has where the host has them.
+constexpr Feature skylake_vectors[] = {Feature::avx512f, Feature::avx512dq, Feature::avx512cd,
+                                       Feature::avx512bw, Feature::avx512vl};
+constexpr Feature icelake_vectors[] = {
+    Feature::avx512ifma, Feature::avx512vbmi, Feature::avx512vbmi2, Feature::avx512vnni, Feature::avx512bitalg,
+    Feature::avx512vpopcntdq, Feature::gfni, Feature::vaes, Feature::vpclmulqdq};
+constexpr Feature sapphire_rapids_vectors[] = {Feature::avx512bf16, Feature::avx512fp16, Feature::avx_vnni,
+                                               Feature::amx_tile,   Feature::amx_int8,   Feature::amx_bf16,
+                                               Feature::xfd};
+constexpr std::span<const Feature> vectors[] = {{}, {}, skylake_vectors, icelake_vectors,
+                                                sapphire_rapids_vectors, {}};
+bool is_optional(Feature f) {
+    for (const auto& list : vectors)
+        if (std::find(list.begin(), list.end(), f) != list.end()) return true;
+    return false;
+}
+
 struct ModelRow {
     std::string_view name, brand;
     u8 model, stepping;  ///< of family 6
@@ -78,7 +95,8 @@ constexpr Feature behaviours[] = {
     Feature::xgetbv_ecx1, Feature::lahf_lm, Feature::prefetchw, Feature::nx, Feature::page1gb,
     Feature::invariant_tsc, Feature::arat,
     Feature::lass, Feature::lam, Feature::cet_ibt, Feature::bus_lock_detect,
-    Feature::fzrm, Feature::fsrs, Feature::fsrc};  // string instructions are fast whatever their length
+    Feature::fzrm, Feature::fsrs, Feature::fsrc,  // string instructions are fast whatever their length
+    Feature::avx512vl};   // the shorter lengths of AVX-512's rows
 
 struct Dependency {
     Feature feature, needs;
@@ -104,7 +122,20 @@ constexpr Dependency dependencies[] = {
     {Feature::lam, Feature::lm}, {Feature::pks, Feature::lm}, {Feature::waitpkg, Feature::tsc},
     {Feature::wrmsrns, Feature::msr}, {Feature::msrlist, Feature::wrmsrns}, {Feature::cet_ss, Feature::msr},
     {Feature::cet_ibt, Feature::msr}, {Feature::uintr, Feature::lm}, {Feature::uintr, Feature::apic},
-    {Feature::fred, Feature::lkgs}, {Feature::fred, Feature::wrmsrns}, {Feature::lkgs, Feature::lm}};
+    {Feature::fred, Feature::lkgs}, {Feature::fred, Feature::wrmsrns}, {Feature::lkgs, Feature::lm},
+    {Feature::avx512f, Feature::avx2}, {Feature::avx512f, Feature::fma}, {Feature::avx512f, Feature::f16c},
+    {Feature::avx512dq, Feature::avx512f}, {Feature::avx512cd, Feature::avx512f},
+    {Feature::avx512bw, Feature::avx512f}, {Feature::avx512vl, Feature::avx512f},
+    {Feature::avx512ifma, Feature::avx512f}, {Feature::avx512vbmi, Feature::avx512bw},
+    {Feature::avx512vbmi2, Feature::avx512bw}, {Feature::avx512vnni, Feature::avx512f},
+    {Feature::avx512bitalg, Feature::avx512bw}, {Feature::avx512vpopcntdq, Feature::avx512f},
+    {Feature::avx512bf16, Feature::avx512bw}, {Feature::avx512fp16, Feature::avx512bw},
+    {Feature::avx512fp16, Feature::avx512dq}, {Feature::avx512fp16, Feature::avx512vl},
+    {Feature::gfni, Feature::sse2}, {Feature::vaes, Feature::avx}, {Feature::vaes, Feature::aes},
+    {Feature::vpclmulqdq, Feature::avx}, {Feature::vpclmulqdq, Feature::pclmulqdq},
+    {Feature::avx_vnni, Feature::avx2}, {Feature::amx_tile, Feature::xsavec},
+    {Feature::amx_tile, Feature::lm}, {Feature::amx_int8, Feature::amx_tile},
+    {Feature::amx_bf16, Feature::amx_tile}, {Feature::xfd, Feature::amx_tile}};
 
 std::string_view name_of(Feature f) {
     for (const FeatureRow& r : feature_rows())
@@ -118,27 +149,15 @@ std::optional<Feature> feature_of(std::string_view name) {
     return std::nullopt;
 }
 
-/// What runs as the host's own instruction must be there.
-bool host_has(Feature f) {
-    __builtin_cpu_init();
-    switch (f) {
-    case Feature::sse3: return __builtin_cpu_supports("sse3");
-    case Feature::ssse3: return __builtin_cpu_supports("ssse3");
-    case Feature::sse4_1: return __builtin_cpu_supports("sse4.1");
-    case Feature::sse4_2: return __builtin_cpu_supports("sse4.2");
-    case Feature::popcnt: return __builtin_cpu_supports("popcnt");
-    case Feature::aes: return __builtin_cpu_supports("aes");
-    case Feature::pclmulqdq: return __builtin_cpu_supports("pclmul");
-    case Feature::avx: return __builtin_cpu_supports("avx");
-    case Feature::avx2: return __builtin_cpu_supports("avx2");
-    case Feature::fma: return __builtin_cpu_supports("fma");
-    case Feature::f16c: return __builtin_cpu_supports("f16c");
-    case Feature::bmi1: return __builtin_cpu_supports("bmi");
-    case Feature::bmi2: return __builtin_cpu_supports("bmi2");
-    case Feature::lzcnt: return __builtin_cpu_supports("lzcnt");
-    case Feature::adx: return __builtin_cpu_supports("adx");
-    case Feature::sha: return __builtin_cpu_supports("sha");
-    default: return true;
+/// Switches off the optional features that lack one that they need; all of them, whatever the order of the rows.
+void drop_dependents(FeatureSet& f, const FeatureSet& asked) {
+    for (bool again = true; again;) {
+        again = false;
+        for (const Dependency& d : dependencies) {
+            if (!f.has(d.feature) || f.has(d.needs) || !is_optional(d.feature) || asked.has(d.feature)) continue;
+            f.set(d.feature, false);
+            again = true;
+        }
     }
 }
 
@@ -152,14 +171,14 @@ bool implemented(Feature f) {
     return false;
 }
 
-Status check(const CpuModel& m) {
+Status check(const CpuModel& m, bool (*host)(Feature)) {
     for (const FeatureRow& r : feature_rows()) {
         if (!m.features.has(r.feature)) continue;
         const std::string feature(r.name);
         if (!implemented(r.feature))
             return Error{"cpu model " + m.name + ": the feature " + feature +
                          " is not implemented; remove it with \"-" + feature + "\"."};
-        if (!host_has(r.feature))
+        if (!host(r.feature))
             return Error{"cpu model " + m.name + ": the host processor has no " + feature +
                          ", whose instructions run on it; remove it with \"-" + feature +
                          "\" (and what depends on it)."};
@@ -201,7 +220,8 @@ void finish(CpuModel& m) {
                                        {Feature::lam, lam_sup}, {Feature::fred, fred}});
     m.valid_efer = collect(m.features, {{Feature::syscall, efer_bits::sce}, {Feature::lm, efer_bits::lme},
                                         {Feature::nx, efer_bits::nxe}});
-    m.valid_xcr0 = collect(m.features, {{Feature::xsave, 3}, {Feature::avx, 4}, {Feature::pku, 1 << 9}});
+    m.valid_xcr0 = collect(m.features, {{Feature::xsave, 3}, {Feature::avx, 4}, {Feature::avx512f, 7 << 5},
+                                        {Feature::pku, 1 << 9}, {Feature::amx_tile, 3 << 17}});
     m.valid_xss = !m.features.has(Feature::xsaves) ? 0
                                                    : collect(m.features, {{Feature::cet_ss, 3 << 11},
                                                                           {Feature::cet_ibt, 3 << 11},
@@ -218,9 +238,51 @@ constexpr u64 no_vulnerabilities = 1ull << 0 | 1ull << 1 | 1ull << 3 | 1ull << 4
 
 }  // namespace
 
+/// What runs as the host's own instruction must be there.
+bool host_processor_has(Feature f) {
+    __builtin_cpu_init();
+    switch (f) {
+    case Feature::sse3: return __builtin_cpu_supports("sse3");
+    case Feature::ssse3: return __builtin_cpu_supports("ssse3");
+    case Feature::sse4_1: return __builtin_cpu_supports("sse4.1");
+    case Feature::sse4_2: return __builtin_cpu_supports("sse4.2");
+    case Feature::popcnt: return __builtin_cpu_supports("popcnt");
+    case Feature::aes: return __builtin_cpu_supports("aes");
+    case Feature::pclmulqdq: return __builtin_cpu_supports("pclmul");
+    case Feature::avx: return __builtin_cpu_supports("avx");
+    case Feature::avx2: return __builtin_cpu_supports("avx2");
+    case Feature::fma: return __builtin_cpu_supports("fma");
+    case Feature::f16c: return __builtin_cpu_supports("f16c");
+    case Feature::bmi1: return __builtin_cpu_supports("bmi");
+    case Feature::bmi2: return __builtin_cpu_supports("bmi2");
+    case Feature::lzcnt: return __builtin_cpu_supports("lzcnt");
+    case Feature::adx: return __builtin_cpu_supports("adx");
+    case Feature::sha: return __builtin_cpu_supports("sha");
+    // Thunks of AVX-512 move opmasks of 64 bits; no server processor has F without these.
+    case Feature::avx512f:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    case Feature::avx512cd: return __builtin_cpu_supports("avx512cd");
+    case Feature::avx512ifma: return __builtin_cpu_supports("avx512ifma");
+    case Feature::avx512vbmi: return __builtin_cpu_supports("avx512vbmi");
+    case Feature::avx512vbmi2: return __builtin_cpu_supports("avx512vbmi2");
+    case Feature::avx512vnni: return __builtin_cpu_supports("avx512vnni");
+    case Feature::avx512bitalg: return __builtin_cpu_supports("avx512bitalg");
+    case Feature::avx512vpopcntdq: return __builtin_cpu_supports("avx512vpopcntdq");
+    case Feature::avx512bf16: return __builtin_cpu_supports("avx512bf16");
+    case Feature::avx512fp16: return __builtin_cpu_supports("avx512fp16");
+    case Feature::gfni: return __builtin_cpu_supports("gfni");
+    case Feature::vaes: return __builtin_cpu_supports("vaes");
+    case Feature::vpclmulqdq: return __builtin_cpu_supports("vpclmulqdq");
+    case Feature::avx_vnni: return __builtin_cpu_supports("avxvnni");
+    default: return true;
+    }
+}
+
 std::span<const std::string_view> cpu_model_names() { return names; }
 
-Result<CpuModel> make_cpu_model(std::string_view name, const std::vector<std::string>& changes) {
+Result<CpuModel> make_cpu_model(std::string_view name, const std::vector<std::string>& changes,
+                                bool (*host)(Feature)) {
     const auto row =
         std::find_if(std::begin(models), std::end(models), [&](const ModelRow& r) { return r.name == name; });
     if (row == std::end(models)) {
@@ -238,6 +300,12 @@ Result<CpuModel> make_cpu_model(std::string_view name, const std::vector<std::st
     m.arch_capabilities = no_vulnerabilities;
     for (unsigned i = 0; i < row->generations; ++i)
         for (const Feature f : generations[i]) m.features.set(f);
+    for (unsigned i = 0; i < row->generations; ++i)
+        for (const Feature f : vectors[i]) {
+            if (host(f)) m.features.set(f);
+            else m.left_out.emplace_back(name_of(f));
+        }
+    FeatureSet asked;
     for (const std::string& change : changes) {
         const bool on = change.starts_with('+');
         const auto f = change.size() > 1 && (on || change.starts_with('-'))
@@ -248,9 +316,11 @@ Result<CpuModel> make_cpu_model(std::string_view name, const std::vector<std::st
                 "cpu model " + m.name + ": \"" + change +
                 "\" switches no known feature; write \"+name\" or \"-name\" with a name such as \"avx2\"."};
         m.features.set(*f, on);
+        asked.set(*f, on);
     }
+    drop_dependents(m.features, asked);
     finish(m);
-    const Status ok = check(m);
+    const Status ok = check(m, host);
     if (!ok) return ok.error();
     return m;
 }

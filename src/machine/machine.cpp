@@ -232,6 +232,7 @@ RunSummary Machine::summary() const {
         s.stack = std::filesystem::path(o.text("boot.kernel")).filename().string();
     s.depth = o.number("stack.depth");
     s.cpu_model = o.text("cpu.model");
+    s.features_left_out = p.config.model.left_out;
     s.engine = o.text("engine");
     s.timing_model = o.text("timing.model");
     s.timing_table = o.text("timing.table");

@@ -3,6 +3,7 @@
 #include "machine/run_summary.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -151,6 +152,7 @@ std::string summary_json(const RunSummary& s) {
         {"stack", s.stack},
         {"depth", s.depth},
         {"cpu_model", s.cpu_model},
+        {"features_left_out", s.features_left_out},
         {"memory_bytes", s.memory_bytes},
         {"engine", s.engine},
         {"timing", s.timing_model},
@@ -229,6 +231,9 @@ std::string summary_text(const RunSummary& s, bool colour) {
         for (const std::string& line : s.last_exits)
             out += fmt::format("  {}\n", line);
     }
+    if (!s.features_left_out.empty())
+        out += fmt::format("the host lacks {}: {} went without, and runs differ from those of hosts that have them\n",
+                           fmt::join(s.features_left_out, ", "), s.cpu_model);
     out += fmt::format("{}{}{}\n", bold, s.end.reason, off);
     out += fmt::format("ticks {}   cycles {}   guest time {:.3f} s   host time {:.2f} s   {:.1f} MIPS\n",
                        in_thousands(s.ticks), in_thousands(s.cycles), static_cast<double>(s.guest_ns) / 1e9,

@@ -115,6 +115,7 @@ struct RunSummary {
     std::string stack;
     u64 depth = 0;
     std::string cpu_model, engine, timing_model, timing_table, timing_clock, routing_design;
+    std::vector<std::string> features_left_out;  ///< vector extensions of the model that the host lacks
     u64 memory_bytes = 0;
     u64 ticks = 0, cycles = 0, guest_ns = 0;
     double host_seconds = 0;

@@ -201,10 +201,71 @@ TEST(Models, RefuseWhatIsNotThere) {
     EXPECT_TRUE(make_cpu_model("max", {"-avx", "-avx2", "-fma", "-f16c", "-bmi1", "-bmi2"}));
 }
 
+/// A processor of the time of Haswell, and one that has everything.
+bool old_host(Feature f) {
+    const auto& row = feature_rows()[static_cast<std::size_t>(f) - 1];
+    return !row.name.starts_with("avx512") && f != Feature::gfni && f != Feature::vaes &&
+           f != Feature::vpclmulqdq && f != Feature::avx_vnni;
+}
+bool new_host(Feature) { return true; }
+
+TEST(Models, VectorExtensionsAreThereWhereTheHostHasThem) {
+    const auto skylake = make_cpu_model("skylake-sp", {}, old_host);
+    ASSERT_TRUE(skylake);
+    EXPECT_FALSE(skylake->features.has(Feature::avx512f));
+    EXPECT_EQ(skylake->valid_xcr0 & 0xE0, 0u);
+    EXPECT_EQ(skylake->left_out, (std::vector<std::string>{"avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl"}));
+    const auto asked = make_cpu_model("skylake-sp", {"+avx512f"}, old_host);
+    ASSERT_FALSE(asked) << "what is asked for by name must be there";
+    EXPECT_NE(asked.error().text.find("avx512f"), std::string::npos);
+    EXPECT_TRUE(make_cpu_model("haswell", {}, old_host)->left_out.empty());
+
+    struct Needed { std::string_view model; Feature last, next; };
+    for (const Needed& n : {Needed{"skylake-sp", Feature::avx512vl, Feature::avx512ifma},
+                            Needed{"icelake-sp", Feature::vpclmulqdq, Feature::amx_tile},
+                            Needed{"sapphire-rapids", Feature::amx_bf16, Feature::amx_fp16}}) {
+        const auto m = make_cpu_model(n.model, {}, new_host);
+        ASSERT_TRUE(m) << n.model;
+        EXPECT_TRUE(m->features.has(n.last)) << n.model;
+        EXPECT_FALSE(m->features.has(n.next)) << n.model;
+        EXPECT_TRUE(m->left_out.empty());
+    }
+    EXPECT_EQ(make_cpu_model("sapphire-rapids", {}, new_host)->valid_xcr0, 0x602E7u);
+}
+
+TEST(Models, VectorExtensionsGoWithWhatTheyNeed) {
+    const auto m = make_cpu_model("sapphire-rapids", {"-avx512f", "-amx_tile"}, new_host);
+    ASSERT_TRUE(m) << m.error().text;
+    for (const Feature f : {Feature::avx512vl, Feature::avx512fp16, Feature::avx512bitalg, Feature::amx_int8,
+                            Feature::xfd})
+        EXPECT_FALSE(m->features.has(f)) << feature_rows()[static_cast<std::size_t>(f) - 1].name;
+    EXPECT_TRUE(m->features.has(Feature::vaes)) << "its VEX forms need AVX only";
+    EXPECT_TRUE(m->features.has(Feature::avx2));
+    EXPECT_FALSE(make_cpu_model("sapphire-rapids", {"-avx512f", "+avx512vl"}, new_host));
+}
+
+TEST(Cpuid, Tiles) {
+    const CpuModel m = *make_cpu_model("sapphire-rapids", {}, new_host);
+    EXPECT_EQ(cpuid(m, {}, 0x1D, 0).eax, 1u);
+    EXPECT_EQ(cpuid(m, {}, 0x1D, 1), (CpuidResult{0x04002000, 0x00080040, 0x00000010, 0}));
+    EXPECT_EQ(cpuid(m, {}, 0x1D, 2), CpuidResult{});
+    EXPECT_EQ(cpuid(m, {}, 0x1E, 0), (CpuidResult{0, 0x00004010, 0, 0}));
+    EXPECT_EQ(cpuid(m, {}, 0xD, 5), (CpuidResult{64, 1088, 0, 0}));
+    EXPECT_EQ(cpuid(m, {}, 0xD, 6), (CpuidResult{512, 1152, 0, 0}));
+    EXPECT_EQ(cpuid(m, {}, 0xD, 7), (CpuidResult{1024, 1664, 0, 0}));
+    EXPECT_EQ(cpuid(m, {}, 0xD, 17), (CpuidResult{64, 2752, 2, 0}));
+    EXPECT_EQ(cpuid(m, {}, 0xD, 18), (CpuidResult{8192, 2816, 6, 0}));
+    EXPECT_EQ(cpuid(m, {.xcr0 = 0x602E7}, 0xD, 0).ebx, 11008u);
+    const CpuModel none = *make_cpu_model("icelake-sp", {}, new_host);
+    EXPECT_EQ(cpuid(none, {}, 0x1D, 1), CpuidResult{});
+    EXPECT_EQ(cpuid(none, {}, 0x1E, 0), CpuidResult{});
+}
+
 TEST(Models, RegisterBitsFollowFeatures) {
     const CpuModel m = model("skylake-sp", {"-pku", "-smap"});
     EXPECT_EQ(m.valid_cr4 & (cr4_bits::pke | cr4_bits::smap), 0u);
-    EXPECT_EQ(m.valid_xcr0, 7u);
+    EXPECT_EQ(m.valid_xcr0 & ~0xE0u, 7u);
+    EXPECT_EQ(m.valid_xcr0 & 0xE0, m.features.has(Feature::avx512f) ? 0xE0u : 0u);
     EXPECT_TRUE(m.valid_cr4 & cr4_bits::vmxe);
     EXPECT_EQ(model("skylake-sp", {"+la57"}).linear_bits, 57);
 }
