@@ -238,7 +238,7 @@ std::vector<Reason> reasons() {
              const bool fma4 =
                  s.capstone.starts_with("vf") && (s.capstone.ends_with("ps") || s.capstone.ends_with("pd") ||
                                                   s.capstone.ends_with("ss") || s.capstone.ends_with("sd"));
-             const unsigned n = s.prefixes();
+             const unsigned n = s.prefixes() + (s.has_rex() ? 1 : 0);
              const bool mask = s.capstone[0] == 'k' && (s.bytes[n] == 0xC4 || s.bytes[n] == 0xC5);
              const bool amd = s.bytes[n] == 0x8F || (s.bytes[n] == 0x0F && s.bytes[n + 1] == 0x0F);
              const bool via = s.bytes[n] == 0x0F && (s.bytes[n + 1] & 0xFE) == 0xA6;
