@@ -7,6 +7,7 @@
 #include "cpu/debug.h"
 #include "cpu/interrupts.h"
 #include "cpu/linear_address.h"
+#include "cpu/jit/jit.h"
 
 namespace droste {
 
@@ -26,6 +27,14 @@ Cpu::~Cpu() {
     events.cancel(wait_end);
     stop_watching();
     blocks->detach(mmu);
+    if (jit.use_count() == 1) blocks->set_jit(nullptr);
+}
+
+void Cpu::use_jit(std::shared_ptr<Jit> translator) {
+    jit = std::move(translator);
+    one_block = true;
+    blocks->set_jit(jit.get());
+    jit->attach(*this);
 }
 
 void Cpu::next_event_changed(Time when) {

@@ -25,6 +25,7 @@ namespace droste {
 
 class Isa;
 class BlockCache;
+class Jit;
 class MsrTable;
 struct Decoded;
 
@@ -58,6 +59,8 @@ template <class T> struct Rmw {
 struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     explicit Cpu(const CpuParts& parts);
     ~Cpu() override;
+    /// Hot blocks are translated to host code from now on.
+    void use_jit(std::shared_ptr<Jit> translator);
 
     // ---- wiring
     PhysicalMemory& memory;
@@ -69,6 +72,14 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     Mmu mmu;
     const u32 processors;
     std::shared_ptr<BlockCache> blocks;  ///< one for all processors of a memory
+    std::shared_ptr<Jit> jit;         ///< null: the interpreter executes everything; one for all processors
+    /// What translated code keeps in memory (cpu/jit).
+    struct {
+        u64 page = 0;                 ///< linear address of the page that the running block lies in
+        u64 target = 0;               ///< scratch
+        u64 wanted = 0;               ///< number of the jump that asks to be linked
+        void* jumps = nullptr;        ///< jump cache
+    } translated;
     NonRootHooks* hooks = nullptr;    ///< set by vmx
     const MsrTable* msrs = nullptr;   ///< rows of cpu and vmx, joined by machine
     CostTable costs{};
@@ -134,6 +145,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     /// Something may have to be recognised at the next block boundary.
     void set_attention();
     bool attention = false;
+    bool one_block = false;           ///< the fast path returns after a block, so that translated code gets its turn
     bool stop_requested = false;
     bool monitor_trap = false;        ///< set by vmx: step mode, attention after each instruction
     bool vmm_watches_bus_locks = false;  ///< set by vmx
@@ -353,7 +365,10 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
         set_sp(sp + sizeof(T));
         return true;
     }
-    void set_sp(u64 sp) { reg(Gpr::rsp) = (reg(Gpr::rsp) & ~stack_mask) | (sp & stack_mask); }
+    /// Like any 32-bit result, a 32-bit stack pointer clears the upper half; one of 16 bits leaves the rest.
+    void set_sp(u64 sp) {
+        reg(Gpr::rsp) = stack_mask == 0xFFFF ? (reg(Gpr::rsp) & ~0xFFFFull) | (sp & 0xFFFF) : sp & stack_mask;
+    }
 
     // ---- memory, implicit supervisor accesses: descriptor tables, TSS, IDT, stacks of a new privilege level
     template <class T> bool load_system(u64 linear, T& v) { return system_access(linear, &v, sizeof(T), Access::read); }

@@ -10,6 +10,7 @@
 #include "machine/host_check.h"
 #include "machine/levels_report.h"
 #include "machine/loader/loader.h"
+#include "cpu/jit/jit.h"
 #include "machine/machine_parts.h"
 #include "machine/timing_table.h"
 #include "machine/vmx_options.h"
@@ -181,6 +182,14 @@ Result<std::unique_ptr<Machine>> Machine::create(const Options& options, HostCon
         return s.error();
     try {  // the host may refuse the address range of a large memory
         auto parts = std::make_unique<Parts>(options, std::move(*config), console);
+        if (options.text("engine") == "jit") {
+            auto jit = Jit::make(parts->processors[0]->cpu, {.cache_bytes = options.number("jit.cache"),
+                                              .threshold = static_cast<u32>(options.number("jit.threshold"))});
+            if (!jit)
+                return Error{fmt::format("engine ({}): {}", options.origin("engine"), jit.error().text)};
+            for (const auto& p : parts->processors)
+                p->cpu.use_jit(*jit);
+        }
         return std::unique_ptr<Machine>(new Machine(std::move(parts)));
     } catch (const std::bad_alloc&) {
         return Error{fmt::format("memory.size ({}): the host cannot reserve {}; choose less",

@@ -9,6 +9,7 @@
 #include "cpu/cet.h"
 #include "cpu/decode/lower.h"
 #include "cpu/interp/handlers.h"
+#include "cpu/jit/jit.h"
 
 namespace droste {
 
@@ -89,6 +90,7 @@ BlockCache::BlockCache(const Isa& isa, const CpuModel& model, PhysicalMemory& me
 BlockCache::~BlockCache() { memory_.set_code_watcher(nullptr); }
 
 void BlockCache::clear() {
+    if (jit_ != nullptr) jit_->flush();
     std::fill(jumps_.begin(), jumps_.end(), JumpEntry{~0ull, &nowhere_});
     std::fill(table_.begin(), table_.end(), nullptr);
     table_used_ = 0;
@@ -268,6 +270,7 @@ void BlockCache::code_overwritten(u64 frame, u64 granules) {
             continue;
         }
         *link = b->next_in_frame;
+        if (b->host != nullptr) jit_->invalidate(*b);
         b->phys = ~0ull;
         b->mode = ~0u;
         // A running copy of the block stops before its next instruction.

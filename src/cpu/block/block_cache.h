@@ -51,6 +51,8 @@ public:
     void code_overwritten(u64 frame, u64 granules) override;
     /// Frees everything; only between blocks. Done by find() when the pool is full.
     void clear();
+    /// Told which blocks are gone.
+    void set_jit(Jit* jit) { jit_ = jit; }
     std::size_t pool_bytes_used() const { return used_; }
 
 private:
@@ -85,6 +87,7 @@ private:
     std::size_t used_ = 0;
     std::vector<std::vector<u8>> single_;  // ring of one-instruction blocks that span pages or lie outside RAM
     std::size_t next_single_ = 0;
+    Jit* jit_ = nullptr;
     Block nowhere_{};                  // what empty jump entries point to
 };
 

@@ -5,6 +5,7 @@
 #include "cpu/debug.h"
 #include "cpu/interp/handlers.h"
 #include "cpu/interrupts.h"
+#include "cpu/jit/jit.h"
 
 namespace droste {
 
@@ -33,7 +34,7 @@ void stale_block(Cpu& cpu, const Insn* in) {
 }
 
 void chain_fast_path(Cpu& cpu, const Insn*) {
-    if (!cpu.attention) [[likely]] {
+    if (!cpu.attention && !cpu.one_block) [[likely]] {
         const u64 linear = cpu.ea_base_cs() + cpu.rip;
         const Block* b = cpu.blocks->find_fast(cpu, linear);
         if (b != nullptr && cpu.budget >= b->n) [[likely]] {
@@ -195,10 +196,11 @@ Stop Cpu::run() {
             step_one();
             continue;
         }
-        if (budget < b->n || !threaded) {
+        if (budget < b->n + (jit != nullptr ? Jit::reserve : 0) || !threaded) {
             walk_block(*b, budget < b->n ? budget : i64{b->n} + 1);
             continue;
         }
+        if (jit != nullptr && jit->run(*this, *b)) continue;
         block = b;
         running = nullptr;
         gpr[slot_rip] = rip;

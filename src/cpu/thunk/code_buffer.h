@@ -24,6 +24,9 @@ public:
     std::size_t size() const { return size_; }
     /// What was placed is no longer executed.
     void clear() { used_ = 0; }
+    /// The two addresses of the memory, for users that fill it themselves.
+    u8* writable() const { return writable_; }
+    const u8* executable() const { return executable_; }
 
 private:
     CodeBuffer(u8* writable, u8* executable, std::size_t size)
