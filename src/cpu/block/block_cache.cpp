@@ -270,7 +270,7 @@ void BlockCache::code_overwritten(u64 frame, u64 granules) {
             continue;
         }
         *link = b->next_in_frame;
-        if (b->host != nullptr) jit_->invalidate(*b);
+        if (b->host != nullptr && jit_ != nullptr) jit_->invalidate(*b);
         b->phys = ~0ull;
         b->mode = ~0u;
         // A running copy of the block stops before its next instruction.

@@ -58,7 +58,7 @@ Jit::Jit(Cpu& cpu, const Config& config, CodeBuffer buffer)
     sites_.push_back({});
 }
 
-Jit::~Jit() { flush(); }
+Jit::~Jit() = default;
 
 void Jit::make_stubs() {
     Assembler a(at_, end_);

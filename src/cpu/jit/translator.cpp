@@ -337,6 +337,8 @@ bool Translator::reencode(u32 k, const Decoded& d) {
         if (low.there && !legacy(low.guest)) return false;
     }
 
+    // With memory, BT takes the register for an offset beyond the operand.
+    const bool bit_test = e.map == 1 && opcode == 0xA3;
     Cold* c = nullptr;
     if (memory) {
         c = &cold(k);
@@ -408,7 +410,7 @@ bool Translator::reencode(u32 k, const Decoded& d) {
     } else if (memory) {
         a_.op_mem(final_opcode, reg_code, {r10, 0, r11, 0});
         immediate();
-    } else if (rm.there && host_of(rm.guest) == no_reg && !rm.written) {
+    } else if (rm.there && host_of(rm.guest) == no_reg && !rm.written && !bit_test) {
         Assembler::Opcode f = final_opcode;
         a_.op_mem(f, reg_code, layout_.gpr(rm.guest));
         immediate();
