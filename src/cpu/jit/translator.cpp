@@ -57,7 +57,7 @@ bool Translator::decode() {
     forms_.resize(block_.n, Form::body);
     for (u32 k = 0; k < block_.n; ++k) {
         const Insn& in = block_.insn[k];
-        if (in.op >= pseudo_op::general_protection) continue;
+        if (in.op >= pseudo_op::missing_endbranch) continue;
         const unsigned at = page_offset_ + in.offset;
         const std::span<const u8> bytes(page + at, std::min<std::size_t>(4096 - at, max_insn_bytes));
         if (jit_.isa_.decode(bytes, mode_, decoded_[k]) != DecodeStatus::ok) return false;
