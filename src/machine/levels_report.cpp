@@ -67,14 +67,14 @@ std::string shares(const std::vector<u64>& cycles) {
 /// What all processors saw.
 struct Seen {
     ExitAccounts accounts;
-    std::vector<u64> first;  // tick of each level, of the processor that was the first by its own count
+    std::vector<FirstSeen> first;  // of each level, of the processor that was the first
     explicit Seen(std::span<const LevelObserver* const> observers) {
         for (const LevelObserver* o : observers) {
             accounts.add(o->accounts());
-            const std::vector<u64>& theirs = o->first_seen();
+            const std::vector<FirstSeen>& theirs = o->first_seen();
             for (std::size_t level = 0; level < theirs.size(); ++level) {
                 if (level == first.size()) first.push_back(theirs[level]);
-                first[level] = std::min(first[level], theirs[level]);
+                if (theirs[level].time < first[level].time) first[level] = theirs[level];
             }
         }
     }
@@ -92,7 +92,7 @@ std::string levels_table(const Seen& seen) {
     const std::vector<Entry> entries = sorted(a);
     for (std::size_t i = 0; i < entries.size();) {
         const unsigned level = entries[i].key.level;
-        const u64 first = level < seen.first.size() ? seen.first[level] : 0;
+        const u64 first = level < seen.first.size() ? seen.first[level].tick : 0;
         out += fmt::format("level {}, first ran at tick {}\n", level, first);
         std::size_t shown = 0, left_out = 0;
         for (; i < entries.size() && entries[i].key.level == level; ++i) {
@@ -122,11 +122,13 @@ std::string levels_table(const Seen& seen) {
 
 }  // namespace
 
-void report_levels(std::span<const LevelObserver* const> observers, RunSummary& to) {
+void report_levels(std::span<const LevelObserver* const> observers, u64 master_hz, RunSummary& to) {
     const Seen seen(observers);
     const ExitAccounts& a = seen.accounts;
-    to.first_seen_tick = seen.first;
-    const std::size_t levels = to.first_seen_tick.size();
+    to.first_seen.clear();
+    for (const FirstSeen& f : seen.first)
+        to.first_seen.push_back({f.tick, f.cycle, static_cast<u64>(u128(f.time) * 1'000'000'000 / master_hz)});
+    const std::size_t levels = to.first_seen.size();
     to.vm_exits = a.exits();
     to.unknown_exits = a.unknown_exits();
     to.cycles_in_level.assign(a.cycles_in_level().begin(), a.cycles_in_level().begin() + static_cast<long>(levels));
@@ -147,6 +149,7 @@ void report_levels(std::span<const LevelObserver* const> observers, RunSummary& 
         for (std::size_t level = 0; level < levels; ++level)
             x.cycles_by_level.push_back(per(l.cycles_by_level[level], l.count));
         x.amplification = per(l.exits, l.count);
+        x.world_switches = per(l.exits + l.entries, l.count);
         x.vmreads = per(l.vmreads, l.count);
         x.vmwrites = per(l.vmwrites, l.count);
         x.walk_references = per(l.walk_references, l.count);

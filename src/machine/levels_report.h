@@ -11,8 +11,9 @@ namespace droste {
 
 class LevelObserver;
 
-/// Fills the summary's levels, exits and table. One observer a processor; what they saw is added up.
-void report_levels(std::span<const LevelObserver* const> observers, RunSummary& to);
+/// Fills the summary's levels, exits and table. One observer a processor; what they saw is added up. Guest time counts
+/// in periods of a clock of `master_hz`.
+void report_levels(std::span<const LevelObserver* const> observers, u64 master_hz, RunSummary& to);
 /// The last exits, newest last, one line each.
 std::vector<std::string> recent_exits(std::span<const LevelObserver* const> observers);
 

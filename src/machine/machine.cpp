@@ -36,6 +36,18 @@ std::vector<RowSpan> instruction_tables() {
     return tables;
 }
 
+/// The value of a key for a report, which is the same wherever the files lie.
+std::string configured(const Options& o, const OptionRow& row) {
+    const bool file = row.type == OptionType::path || row.type == OptionType::paths ||
+                      (row.type == OptionType::name_or_file && o.text(row.key).ends_with(".toml"));
+    if (!file)
+        return o.shown(row.key);
+    std::string names;
+    for (const std::string& path : row.type == OptionType::paths ? o.paths(row.key) : std::vector{o.text(row.key)})
+        names += fmt::format("{}{}", names.empty() ? "" : ",", std::filesystem::path(path).filename().string());
+    return names;
+}
+
 /// Section [vmx].
 Result<VmxCapabilities> vmx_of_options(const CpuModel& model, const Options& o) {
     VmxChoices keys = vmx_choices(o);
@@ -239,6 +251,10 @@ RunSummary Machine::summary() const {
     s.stack = o.text("stack.name");
     if (s.stack.empty())
         s.stack = std::filesystem::path(o.text("boot.kernel")).filename().string();
+    const Options defaults;
+    for (const OptionRow* row : o.rows())
+        if (o.shown(row->key) != defaults.shown(row->key))
+            s.configuration.emplace_back(row->key, configured(o, *row));
     s.depth = o.number("stack.depth");
     s.cpu_model = o.text("cpu.model");
     s.features_left_out = p.config.model.left_out;
@@ -266,7 +282,7 @@ RunSummary Machine::summary() const {
         s.ept_references += cpu.mmu.counters.ept_references;
         levels.push_back(&processor->levels);
     }
-    report_levels(levels, s);
+    report_levels(levels, p.config.master_hz, s);
     std::vector<const VmxFailures*> failures;
     for (const auto& explainer : p.explainers)
         failures.push_back(&explainer->failures);

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/assert.h"
+#include "machine/program_version.h"
 
 namespace droste {
 
@@ -148,7 +149,8 @@ std::string summary_json(const RunSummary& s) {
                             {"vmcs", hexadecimal(f.vmcs)}});
     Json j = {
         {"format", "droste-run"},
-        {"version", 1},
+        {"version", report_version},
+        {"program", program_version()},
         {"stack", s.stack},
         {"depth", s.depth},
         {"cpu_model", s.cpu_model},
@@ -176,14 +178,20 @@ std::string summary_json(const RunSummary& s) {
         {"death", s.death},
         {"last_exits", s.last_exits},
     };
+    j["configuration"] = Json::object();
+    for (const auto& [key, value] : s.configuration)
+        j["configuration"][key] = value;
     j["processors"] = Json::array();
     for (const ProcessorSummary& p : s.processors)
         j["processors"].push_back({{"ticks", p.ticks}, {"cycles", p.cycles}});
     j["wall_seconds"] = s.host_seconds;
     j["mips"] = mips(s);
     j["levels"] = Json::array();
-    for (std::size_t level = 0; level < s.first_seen_tick.size(); ++level)
-        j["levels"].push_back({{"level", level}, {"first_seen_tick", s.first_seen_tick[level]}});
+    for (std::size_t level = 0; level < s.first_seen.size(); ++level)
+        j["levels"].push_back({{"level", level},
+                               {"first_seen_tick", s.first_seen[level].tick},
+                               {"first_seen_cycle", s.first_seen[level].cycle},
+                               {"first_seen_ns", s.first_seen[level].guest_ns}});
     j["cycles_in_level"] = s.cycles_in_level;
     j["vm_exits"] = s.vm_exits;
     j["unknown_exits"] = s.unknown_exits;
@@ -198,6 +206,7 @@ std::string summary_json(const RunSummary& s) {
                                {{"min", e.min}, {"p50", e.p50}, {"p99", e.p99}, {"max", e.max}, {"mean", e.mean}}},
                               {"cycles_by_level", e.cycles_by_level},
                               {"amplification", e.amplification},
+                              {"world_switches", e.world_switches},
                               {"vmreads", e.vmreads},
                               {"vmwrites", e.vmwrites},
                               {"walk_references", e.walk_references}});

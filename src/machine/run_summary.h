@@ -2,6 +2,7 @@
 // RunSummary: how a run ended and what it counted, for the exit status, the table and the JSON report.
 #pragma once
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/types.h"
@@ -107,11 +108,20 @@ struct ExitSummary {
     double mean = 0;                         ///< cycles
     std::vector<double> cycles_by_level;     ///< mean cycles spent in level 0, 1, ... within the round trip
     double amplification = 0;                ///< mean hardware exits, the first included
+    double world_switches = 0;               ///< mean hardware exits and entries
     double vmreads = 0, vmwrites = 0, walk_references = 0;  ///< means
+};
+
+/// When a level first ran.
+struct LevelStart {
+    u64 tick = 0, cycle = 0;  ///< by the count of the processor that ran it first
+    u64 guest_ns = 0;
 };
 
 struct RunSummary {
     RunEnd end;
+    /// The keys of the configuration that are not at their default, and their values; of a file its name alone.
+    std::vector<std::pair<std::string, std::string>> configuration;
     std::string stack;
     u64 depth = 0;
     std::string cpu_model, engine, timing_model, timing_table, timing_clock, routing_design;
@@ -126,8 +136,8 @@ struct RunSummary {
     std::vector<StampedInput> input;
     std::vector<ProcessorSummary> processors;  ///< by number; `ticks` and `cycles` are the sums
     u64 walks = 0, walk_references = 0, ept_references = 0;
-    /// First tick of each level that ran, level 0 first.
-    std::vector<u64> first_seen_tick{0};
+    /// Of each level that ran, level 0 first.
+    std::vector<LevelStart> first_seen{LevelStart{}};
     u64 vm_exits = 0, unknown_exits = 0;
     std::vector<u64> cycles_in_level;
     std::vector<ExitSummary> exits;
@@ -142,6 +152,8 @@ struct RunSummary {
     std::vector<std::string> last_exits;
 };
 
+/// The version of the JSON's format: another one whenever a member changes its meaning or goes.
+inline constexpr u64 report_version = 2;
 /// The summary as JSON (docs/report.md); of its members only `wall_seconds` and `mips` differ between equal runs.
 std::string summary_json(const RunSummary& summary);
 /// The lines that end a run at the terminal.

@@ -54,6 +54,7 @@ void ExitAccounts::add(const ExitAccounts& other) {
             line.cycles_by_level.resize(from.cycles_by_level.size());
         for (std::size_t i = 0; i < from.cycles_by_level.size(); ++i) line.cycles_by_level[i] += from.cycles_by_level[i];
         line.exits += from.exits;
+        line.entries += from.entries;
         line.vmreads += from.vmreads;
         line.vmwrites += from.vmwrites;
         line.walk_references += from.walk_references;
@@ -71,6 +72,7 @@ void ExitAccounts::close(Open& trip) {
     for (std::size_t i = 0; i < trip.in_level_end.size(); ++i)
         line.cycles_by_level[i] += trip.in_level_end[i] - trip.in_level[i];
     line.exits += trip.end.exits - trip.start.exits;
+    line.entries += trip.end.entries - trip.start.entries;
     line.vmreads += trip.end.vmreads - trip.start.vmreads;
     line.vmwrites += trip.end.vmwrites - trip.start.vmwrites;
     line.walk_references += trip.end.walk_references - trip.start.walk_references;

@@ -19,6 +19,7 @@ struct Meters {
     u64 cycles = 0;             ///< Cpu::cycles()
     u64 ticks = 0;
     u64 exits = 0;              ///< hardware exits
+    u64 entries = 0;            ///< VM entries of the hardware
     u64 vmreads = 0, vmwrites = 0;
     u64 walk_references = 0;    ///< memory reads of page-table and EPT entries
 };
@@ -29,6 +30,7 @@ struct ExitLine {
     Distribution round_trip;    ///< cycles from the exit's recognition to the level's next retired instruction
     std::vector<u64> cycles_by_level;  ///< cycles spent in each level within the round trips, summed
     u64 exits = 0;              ///< hardware exits within them, the first included: exits / count is the amplification
+    u64 entries = 0;            ///< VM entries within them, the last included
     u64 vmreads = 0, vmwrites = 0, walk_references = 0;
 };
 

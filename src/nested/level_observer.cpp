@@ -35,6 +35,7 @@ Meters LevelObserver::meters(u64 ticks, u64 cycles) const {
     return {.cycles = cycles,
             .ticks = ticks,
             .exits = exits_,
+            .entries = entries_,
             .vmreads = vmreads_,
             .vmwrites = vmwrites_,
             .walk_references = cpu_.mmu.counters.references + cpu_.mmu.counters.ept_references};
@@ -57,7 +58,9 @@ void LevelObserver::entered(const EntryEvent& event) {
     const unsigned level = tracker_.level_of(node);
     // The clocks of two processors have no common zero: a round trip that began on another one is not counted.
     if (tracker_.node(node).exited_on != processor_) accounts_.migrated(node);
-    if (first_seen_.size() <= level) first_seen_.resize(level + 1, event.ticks);
+    if (first_seen_.size() <= level) 
+        first_seen_.resize(level + 1, {event.ticks, cpu_.cycles(), cpu_.now()});
+    ++entries_;
     accounts_.entry(node, level, meters(event.ticks, cpu_.cycles()));
 }
 

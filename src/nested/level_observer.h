@@ -27,12 +27,18 @@ struct RecentExit {
     bool has_guest_physical;
 };
 
+/// When a level first ran.
+struct FirstSeen {
+    u64 tick = 0, cycle = 0;  ///< of the processor that ran it
+    Time time = 0;
+};
+
 class LevelObserver final : public VmxObserver {
 public:
     /// Of processor number `processor`. The tracker is shared by all.
     LevelObserver(const Cpu& cpu, LevelTracker& tracker, unsigned processor)
         : cpu_(cpu), tracker_(tracker), processor_(processor) {
-        first_seen_.push_back(0);
+        first_seen_.emplace_back();
     }
 
     /// Complete up to the present cycle.
@@ -40,8 +46,8 @@ public:
     const LevelTracker& tracker() const { return tracker_; }
     /// The level that runs now on this processor.
     unsigned level() const { return tracker_.level_of(tracker_.running(processor_)); }
-    /// The processor's tick at which each level first ran; index = level.
-    const std::vector<u64>& first_seen() const { return first_seen_; }
+    /// When each level first ran on this processor; index = level.
+    const std::vector<FirstSeen>& first_seen() const { return first_seen_; }
     /// Newest last, at most 16.
     const std::deque<RecentExit>& recent() const { return recent_; }
 
@@ -63,9 +69,9 @@ private:
     LevelTracker& tracker_;
     const unsigned processor_;
     mutable ExitAccounts accounts_;  // settled when read
-    std::vector<u64> first_seen_;
+    std::vector<FirstSeen> first_seen_;
     std::deque<RecentExit> recent_;
-    u64 exits_ = 0, vmreads_ = 0, vmwrites_ = 0;
+    u64 exits_ = 0, entries_ = 0, vmreads_ = 0, vmwrites_ = 0;
 };
 
 }  // namespace droste

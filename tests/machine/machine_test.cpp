@@ -10,6 +10,7 @@
 #include "cpu/model.h"
 #include "machine/loader/loader.h"
 #include "machine/loader_fixture.h"
+#include "machine/program_version.h"
 #include "machine/tiny_guest.h"
 
 namespace droste {
@@ -221,7 +222,15 @@ TEST(Machine, SummaryIsJson) {
     EXPECT_EQ(j["unknown_exits"], 0);
     EXPECT_TRUE(j["exits"].empty());
     ASSERT_EQ(j["levels"].size(), 1u);
-    EXPECT_EQ(j["levels"][0], (nlohmann::json{{"level", 0}, {"first_seen_tick", 0}}));
+    EXPECT_EQ(j["levels"][0], (nlohmann::json{{"level", 0},
+                                              {"first_seen_tick", 0},
+                                              {"first_seen_cycle", 0},
+                                              {"first_seen_ns", 0}}));
+    EXPECT_EQ(j["version"], 2);
+    EXPECT_EQ(j["program"], program_version());
+    EXPECT_FALSE(program_version().empty());
+    EXPECT_EQ(j["configuration"]["stack.name"], "tiny");
+    EXPECT_FALSE(j["configuration"].contains("cpu.model")) << "at its default";
     EXPECT_THAT(summary_text(r.summary, false), HasSubstr("powered off"));
 }
 

@@ -202,7 +202,7 @@ TEST(ExitAccounts, OfTwoProcessorsAddUp) {
     ExitAccounts first, second, all;
     const auto trip = [](ExitAccounts& a, u64 start, u64 cycles) {
         a.exit(1, 1, 10, {.cycles = start, .ticks = start, .exits = 0});
-        a.entry(1, 1, {.cycles = start + cycles, .ticks = start + cycles, .exits = 1, .vmreads = 3});
+        a.entry(1, 1, {.cycles = start + cycles, .ticks = start + cycles, .exits = 1, .entries = 1, .vmreads = 3});
         a.exit(1, 1, 10, {.cycles = start + 5000, .ticks = start + 5000});
     };
     trip(first, 1000, 99);
@@ -217,6 +217,7 @@ TEST(ExitAccounts, OfTwoProcessorsAddUp) {
     EXPECT_EQ(line.round_trip.mean(), 150.0);
     EXPECT_EQ(line.vmreads, 6u);
     EXPECT_EQ(line.exits, 2u);
+    EXPECT_EQ(line.entries, 2u);
     EXPECT_EQ(all.exits(), 4u);
     EXPECT_EQ(all.cycles_in_level()[1], first.cycles_in_level()[1] + second.cycles_in_level()[1]);
     EXPECT_GT(all.cycles_in_level()[1], 0u);

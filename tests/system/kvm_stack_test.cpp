@@ -93,6 +93,8 @@ TEST_P(KvmStack, ReportHasItsKeys) {
         EXPECT_EQ(r["levels"][i]["level"], i);
         if (i > 0) {
             EXPECT_GT(r["levels"][i]["first_seen_tick"], r["levels"][i - 1]["first_seen_tick"]);
+            EXPECT_GT(r["levels"][i]["first_seen_cycle"], r["levels"][i]["first_seen_tick"]);
+            EXPECT_GT(r["levels"][i]["first_seen_ns"], r["levels"][i - 1]["first_seen_ns"]);
         }
     }
     ASSERT_FALSE(r["exits"].empty());

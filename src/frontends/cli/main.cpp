@@ -14,6 +14,7 @@
 #include "frontends/cli/terminal.h"
 #include "frontends/cli/test_command.h"
 #include "machine/machine.h"
+#include "machine/program_version.h"
 
 namespace {
 
@@ -236,7 +237,7 @@ std::vector<std::string> commands(const CLI::App& app) {
 int main(int argc, char** argv) {
     CLI::App app("Droste, a PC whose processor has VMX: hypervisors run in it, one inside the other.",
                  "droste");
-    app.set_version_flag("--version", "droste " DROSTE_VERSION);
+    app.set_version_flag("--version", fmt::format("droste {}", program_version()));
     app.require_subcommand(1);
     app.footer(top_examples);
     RunCommand run;
