@@ -12,6 +12,7 @@
 #include "machine/loader/loader.h"
 #include "cpu/jit/jit.h"
 #include "machine/machine_parts.h"
+#include "machine/routing_options.h"
 #include "machine/timing_table.h"
 #include "machine/vmx_options.h"
 
@@ -49,17 +50,23 @@ std::string configured(const Options& o, const OptionRow& row) {
 }
 
 /// Section [vmx].
-Result<VmxCapabilities> vmx_of_options(const CpuModel& model, const Options& o) {
+Result<VmxCapabilities> vmx_of_options(const CpuModel& model, const Options& o, const RoutingConfig& routing) {
     VmxChoices keys = vmx_choices(o);
     std::vector<std::string> changes = words(o.text("vmx.capabilities"));
     std::string places = keys.places;
     if (!changes.empty())
         places = fmt::format("vmx.capabilities ({}){}{}", o.origin("vmx.capabilities"),
                              places.empty() ? "" : ", ", places);
+    if (routing.capability() != 0) changes.emplace_back("+exit_routing");
     changes.insert(changes.end(), keys.changes.begin(), keys.changes.end());
     Result<VmxCapabilities> vmx = make_vmx_capabilities(model, changes);
     if (!vmx)
         return Error{fmt::format("{}: {}", places, vmx.error().text)};
+    if (vmx->has("exit_routing"_vmx) != (routing.capability() != 0))
+        return Error{fmt::format("{}: vmx.exit_routing comes and goes with routing.design, which is {}; leave it to the "
+                                 "model, and choose a design",
+                                 places, o.text("routing.design"))};
+    vmx->routing = routing.capability();
     if (!o.left_to_model("vmx.preemption_timer_rate"))
         vmx->preemption_timer_rate = static_cast<u8>(o.number("vmx.preemption_timer_rate"));
     vmx->cr3_targets = static_cast<u8>(o.number("vmx.cr3_targets"));
@@ -76,7 +83,11 @@ Result<MachineConfig> machine_config(const Options& o) {
         return Error{fmt::format("cpu.model ({}), cpu.features ({}): {}", o.origin("cpu.model"),
                                  o.origin("cpu.features"), model.error().text)};
     c.model = std::move(*model);
-    Result<VmxCapabilities> vmx = vmx_of_options(c.model, o);
+    Result<RoutingConfig> routing = routing_config(o);
+    if (!routing)
+        return routing.error();
+    c.routing = std::move(*routing);
+    Result<VmxCapabilities> vmx = vmx_of_options(c.model, o, c.routing);
     if (!vmx)
         return vmx.error();
     c.vmx = std::move(*vmx);
@@ -151,7 +162,7 @@ std::vector<std::unique_ptr<Processor>> Machine::Parts::make_processors() {
                      .processors = config.processors,
                      .blocks = made.empty() ? nullptr : made.front()->cpu.blocks,
                      .machine_time = config.processors == 1 ? nullptr : &turns},
-            config.vmx, tracker, i));
+            config.vmx, tracker, config.routing, i));
         Processor& p = *made.back();
         turns.add(p.cpu);
         p.cpu.msrs = &msrs;

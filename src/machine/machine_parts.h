@@ -28,6 +28,7 @@ namespace droste {
 struct MachineConfig {
     CpuModel model;
     VmxCapabilities vmx;
+    RoutingConfig routing;
     CostTable costs;
     BoardConfig board;
     u64 memory_bytes = 0;

@@ -194,11 +194,6 @@ constexpr OptionRow rows[] = {
              "IA32_VMX_EPT_VPID_CAP[53:48].",
      .unit = "bits",
      .max = 1},
-    {.key = "routing.design",
-     .type = OptionType::choice,
-     .default_text = "sdm",
-     .help = "Which level receives a VM exit. `sdm`: always root, the shipped architecture.",
-     .choices = "sdm"},
 
     {.key = "rdrand.seed",
      .type = OptionType::integer,

@@ -2,6 +2,7 @@
 // Options: setting and reading values by the rows of the table.
 #include "machine/options.h"
 
+#include "machine/routing_options.h"
 #include "machine/vmx_options.h"
 
 #include <fmt/format.h>
@@ -112,7 +113,7 @@ Result<Options::Value> parse_value(const OptionRow& row, std::string_view text, 
 }  // namespace
 
 std::vector<std::span<const OptionRow>> all_options() {
-    return {machine_options(), vmx_options()};
+    return {machine_options(), vmx_options(), routing_options(), routing_reason_options()};
 }
 
 Options::Options(Tables tables) {

@@ -4,6 +4,7 @@
 #include "cpu/cpu.h"
 #include "machine/apic_window.h"
 #include "nested/level_observer.h"
+#include "nested/routing/routing_unit.h"
 #include "vmx/vmx.h"
 
 namespace droste {
@@ -11,14 +12,17 @@ namespace droste {
 struct Processor {
     /// `parts.interrupts` is `apic_window`.
     Processor(ApicWindow& apic_window, const CpuParts& parts, const VmxCapabilities& capabilities,
-              LevelTracker& tracker, unsigned number)
-        : window(apic_window), cpu(parts), vmx(cpu, capabilities), levels(cpu, tracker, number) {
+              LevelTracker& tracker, const RoutingConfig& routing, unsigned number)
+        : window(apic_window), cpu(parts), vmx(cpu, capabilities), levels(cpu, tracker, number),
+          routes(cpu, routing, [this] { return levels.exit_level(); }) {
         vmx.add_observer(levels);
+        if (routing.design != nullptr && routing.design->programmable) vmx.set_router(&routes);
     }
     ApicWindow& window;
     Cpu cpu;
     Vmx vmx;
     LevelObserver levels;
+    RoutingUnit routes;  ///< without a programmable design nothing asks it
 };
 
 }  // namespace droste

@@ -32,7 +32,7 @@ constexpr std::array<std::string_view, static_cast<unsigned>(VmxSince::unimpleme
     "Since Nehalem.",      "Since Westmere.",  "Since Sandy Bridge.",
     "Since Ivy Bridge.",   "Since Haswell.",   "Since Broadwell.",
     "Since Skylake.",      "Since Ice Lake.",  "Since Sapphire Rapids.",
-    "Only in model `max`.", "Droste does not have it: false is the only possible value.",
+    "Only in model `max`.", "Comes with a routing.design whose links software programs.", "Droste does not have it: false is the only possible value.",
 };
 
 struct Text {

@@ -54,13 +54,17 @@ void LevelObserver::vmread(Field, u64, bool) { ++vmreads_; }
 void LevelObserver::vmwrite(Field, u64, bool) { ++vmwrites_; }
 
 void LevelObserver::entered(const EntryEvent& event) {
+    ++entries_;
+    arrived(event);
+}
+
+void LevelObserver::arrived(const EntryEvent& event) {
     const u32 node = tracker_.entered(event.vmcs, processor_);
     const unsigned level = tracker_.level_of(node);
     // The clocks of two processors have no common zero: a round trip that began on another one is not counted.
     if (tracker_.node(node).exited_on != processor_) accounts_.migrated(node);
     if (first_seen_.size() <= level) 
         first_seen_.resize(level + 1, {event.ticks, cpu_.cycles(), cpu_.now()});
-    ++entries_;
     accounts_.entry(node, level, meters(event.ticks, cpu_.cycles()));
 }
 
@@ -74,6 +78,8 @@ void LevelObserver::attempted(const ExitEvent& event, u32 node) {
 void LevelObserver::exit_recognised(const ExitEvent& event) {
     if (event.row->kind == ExitKind::entry) return;  // a failed entry: nothing ran
     const u32 node = tracker_.running(processor_);
+    exit_node_ = node;
+    exit_level_ = tracker_.level_of(node);
     if (node == 0) {
         accounts_.unknown_exit();
     } else {
@@ -85,6 +91,20 @@ void LevelObserver::exit_recognised(const ExitEvent& event) {
                        event.guest_physical.value, event.has_guest_physical});
     if (recent_.size() > 16) recent_.pop_front();
     tracker_.left(processor_);
+}
+
+// The hypervisor of the now current VMCS's guest runs, without an entry of level 0.
+void LevelObserver::exited_to_non_root(const ExitEvent& event) {
+    arrived({.vmcs = event.vmcs_after, .launch = false, .ticks = event.ticks, .cycles_before = event.cycles_before,
+             .linear_rip = event.linear_rip});
+}
+
+void LevelObserver::entered_from_non_root(const EntryEvent& event) { entered(event); }
+
+// Nothing left non-root operation after all: its own guest goes on.
+void LevelObserver::exit_averted(const ExitEvent& event) {
+    tracker_.resumed(exit_node_, processor_);
+    accounts_.entry(exit_node_, exit_level_, meters(event.ticks, cpu_.cycles()));
 }
 
 }  // namespace droste

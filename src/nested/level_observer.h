@@ -60,9 +60,16 @@ public:
     void entered(const EntryEvent& event) override;
     void entry_failed(const EntryEvent& event, std::string_view check) override;
     void exit_recognised(const ExitEvent& event) override;
+    void exited_to_non_root(const ExitEvent& event) override;
+    void exit_averted(const ExitEvent& event) override;
+    void entered_from_non_root(const EntryEvent& event) override;
+    /// The level of the last exit that was recognised; 0 when it was unknown.
+    unsigned exit_level() const { return exit_level_; }
 
 private:
     Meters meters(u64 ticks, u64 cycles) const;
+    /// The guest of a VMCS runs from now on.
+    void arrived(const EntryEvent& event);
     /// A VMX instruction attempted in non-root operation: what it would do to the attempting hypervisor.
     void attempted(const ExitEvent& event, u32 node);
     const Cpu& cpu_;
@@ -71,6 +78,8 @@ private:
     mutable ExitAccounts accounts_;  // settled when read
     std::vector<FirstSeen> first_seen_;
     std::deque<RecentExit> recent_;
+    unsigned exit_level_ = 0;
+    u32 exit_node_ = 0;
     u64 exits_ = 0, entries_ = 0, vmreads_ = 0, vmwrites_ = 0;
 };
 

@@ -61,6 +61,12 @@ public:
         running_[processor] = 0;
     }
 
+    /// What the hardware left was not left after all: `node` goes on.
+    void resumed(u32 node, unsigned processor = 0) {
+        running_[processor] = node;
+        nodes_[node].pending.reset();
+    }
+
     u32 running(unsigned processor = 0) const { return running_[processor]; }
     unsigned level_of(u32 node) const { return nodes_[node].level; }
     const Node& node(u32 id) const { return nodes_[id]; }

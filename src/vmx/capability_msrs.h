@@ -18,6 +18,7 @@ struct VmxCapabilities {
     u8 cr3_targets = 4;
     u8 hlat_prefix_size = 1;                 ///< the largest, when HLAT is there
     u32 revision = 4;                        ///< VMCS revision identifier
+    u64 routing = 0;                         ///< MSR routing_capability; 0: there is none
     u64 cr0_fixed0 = 0x80000021, cr0_fixed1 = 0xFFFFFFFF;
     u64 cr4_fixed0 = 0x2000, cr4_fixed1 = 0;
     u8 maxphyaddr = 46;

@@ -31,6 +31,7 @@ enum class VmxSince : u8 {
     icelake,
     sapphire_rapids,
     newest,         ///< later than the models by name: `max` alone has it
+    configured,     ///< of no real processor: there when the exit-routing design that needs it is configured
     unimplemented,  ///< not offered by any model; the row says in a comment who has it
 };
 
@@ -132,6 +133,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
      Gate::msrlist_disabled},
     {VmxWord::tertiary, 7, "virtualize_ia32_spec_ctrl", VmxSince::newest},
     {VmxWord::tertiary, 8, "apic_timer_virtualization", VmxSince::newest},
+    {VmxWord::tertiary, 32, "exit_routing", VmxSince::configured},
     // SDM "VM-Exit Controls"
     {VmxWord::exit, 2, "save_debug_controls", {}, {}, {}, true},
     {VmxWord::exit, 9, "host_address_space_size"},

@@ -10,18 +10,22 @@
 
 namespace droste {
 
-void Vmx::read_controls() {
-    controls_[VmxWord::pin] = get("pin_based_controls"_f);
-    controls_[VmxWord::primary] = get("primary_processor_based_controls"_f);
-    controls_[VmxWord::secondary] =
-        controls_.has("activate_secondary_controls"_vmx) ? get("secondary_processor_based_controls"_f) : 0;
-    controls_[VmxWord::tertiary] =
-        controls_.has("activate_tertiary_controls"_vmx) ? get("tertiary_processor_based_controls"_f) : 0;
-    controls_[VmxWord::exit] = get("exit_controls"_f);
-    controls_[VmxWord::secondary_exit] =
-        controls_.has("activate_secondary_exit_controls"_vmx) ? get("secondary_exit_controls"_f) : 0;
-    controls_[VmxWord::entry] = get("entry_controls"_f);
+Controls controls_of(const Vmcs& v) {
+    Controls c;
+    c[VmxWord::pin] = v["pin_based_controls"_f];
+    c[VmxWord::primary] = v["primary_processor_based_controls"_f];
+    if (c.has("activate_secondary_controls"_vmx))
+        c[VmxWord::secondary] = v["secondary_processor_based_controls"_f];
+    if (c.has("activate_tertiary_controls"_vmx))
+        c[VmxWord::tertiary] = v["tertiary_processor_based_controls"_f];
+    c[VmxWord::exit] = v["exit_controls"_f];
+    if (c.has("activate_secondary_exit_controls"_vmx))
+        c[VmxWord::secondary_exit] = v["secondary_exit_controls"_f];
+    c[VmxWord::entry] = v["entry_controls"_f];
+    return c;
 }
+
+void Vmx::read_controls() { controls_ = controls_of(current_); }
 
 const EntryCheck* Vmx::check_controls_and_host() {
     const EntryContext x{current_, controls_, caps_, cpu_};
@@ -81,6 +85,11 @@ Outcome Vmx::enter(bool launch) {
     const u32 injected = static_cast<u32>(get("entry_interruption_information"_f));
     start_non_root();
     for (VmxObserver* o : observers_) o->entered(event);
+    if (router_ != nullptr) [[unlikely]] {
+        router_->entered(*this);
+        if ((injected & interruption::valid) && router_->induced(injected, get("entry_exception_error_code"_f), *this))
+            return Outcome::vm_exit_retired;
+    }
     if (injected & interruption::valid) inject_event(injected);
     // SDM "Delivery of Pending Debug Exceptions after VM Entry": none in these states.
     if (cpu_.activity == Activity::shutdown || cpu_.activity == Activity::wait_for_sipi) cpu_.pending_debug = 0;

@@ -120,6 +120,18 @@ inline const EntryCheck* first_failing(std::span<const EntryCheck> checks, const
     return nullptr;
 }
 
+/// Rows of host_entry_checks() that ask in which mode the processor is.
+bool depends_on_mode(const EntryCheck& host_check);
+
+// Checks of the exit-routing extension (entry_checks_routing.cpp).
+bool routing_links(const EntryContext& x);
+bool routing_revisions(const EntryContext& x);
+bool routing_state_apart(const EntryContext& x);
+bool routing_links_foreign(const EntryContext& x);
+bool routing_hypervisors_launched(const EntryContext& x);
+bool routing_policy_table(const EntryContext& x);
+bool routing_controls_reserved(const EntryContext& x);
+
 // Vocabulary of the checks.
 
 /// SDM "Canonical Addressing".

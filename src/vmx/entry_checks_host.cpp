@@ -134,6 +134,9 @@ static_assert(Field{"host_tr_selector"_f} == "host_es_selector"_f + 6);
 }  // namespace
 
 std::span<const EntryCheck> host_entry_checks() { return rows; }
+bool depends_on_mode(const EntryCheck& check) {
+    return check.passes == legacy_host || check.passes == ia32e_host;
+}
 std::span<const EntrySection> host_entry_sections() { return sections; }
 
 }  // namespace droste

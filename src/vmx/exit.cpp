@@ -61,8 +61,8 @@ void Vmx::exit(ExitEvent e) {
 void Vmx::exit_to_root(ExitEvent& e) {
     timer_stopped_value_ = timer_.value();
     timer_.stop();
-    record_exit_information(e);
-    save_guest_state(e);
+    record_exit_information(e, current_, controls_);
+    save_guest_state(e, current_, controls_);
     // From here on the processor acts as in root operation: MSRs are stored and loaded without the guest's
     // TSC offset.
     const bool nmi =
@@ -81,12 +81,12 @@ void Vmx::exit_to_root(ExitEvent& e) {
     cpu_.charge(CostEvent::vm_exit);
     e.cycles_after = cpu_.cycles();
     for (VmxObserver* o : observers_) o->exited(e);
+    if (router_ != nullptr) [[unlikely]] router_->in_root(e, *this);
 }
 
-void Vmx::record_exit_information(const ExitEvent& e) {
-    const Vmcs& v = current_;
+void Vmx::record_exit_information(const ExitEvent& e, const Vmcs& v, const Controls& c) {
     const bool stack_busy =
-        cpu_.shadow_stack_prematurely_busy && controls_.has("prematurely_busy_shadow_stack"_vmx);
+        cpu_.shadow_stack_prematurely_busy && c.has("prematurely_busy_shadow_stack"_vmx);
     cpu_.shadow_stack_prematurely_busy = false;
     v.set("exit_reason"_f, e.row->number | (bus_locked_ ? exit_reason_bus_lock : 0) |
                                (stack_busy ? exit_reason_shadow_stack_busy : 0));
@@ -106,7 +106,7 @@ void Vmx::record_exit_information(const ExitEvent& e) {
     if (e.has_guest_physical) v.set("guest_physical_address"_f, e.guest_physical.value);
     // SDM "Recording VM-Exit Information and Updating VM-entry Control Fields"
     v.set("entry_interruption_information"_f,
-          get("entry_interruption_information"_f) & ~u64{interruption::valid});
+          v["entry_interruption_information"_f] & ~u64{interruption::valid});
 }
 
 // SDM "Saving RIP, RSP, RFLAGS, and SSP".
@@ -144,17 +144,16 @@ bool Vmx::keeps_pending_debug(const ExitEvent& e) const {
     return (cpu_.interruptibility & interruptibility_bits::mov_ss) != 0;
 }
 
-void Vmx::save_guest_state(const ExitEvent& e) {
-    save_guest_area(cpu_, current_, controls_, caps_, saved_rflags(e));
-    const Vmcs& v = current_;
+void Vmx::save_guest_state(const ExitEvent& e, const Vmcs& v, Controls& c) {
+    save_guest_area(cpu_, v, c, caps_, saved_rflags(e));
     if (caps_.has("apic_timer_virtualization"_vmx)) v.set("guest_deadline"_f, guest_timer_.deadline());
     if (e.row == "triple_fault"_exit) v.set("guest_activity_state"_f, 0);
     if (!keeps_pending_debug(e)) v.set("guest_pending_debug_exceptions"_f, 0);
-    if (controls_.has("save_vmx_preemption_timer_value"_vmx))
+    if (c.has("save_vmx_preemption_timer_value"_vmx))
         v.set("vmx_preemption_timer_value"_f, timer_stopped_value_);
     if (caps_.has("store_efer_lma"_vmx)) {
         constexpr u64 ia32e = "ia32e_mode_guest"_vmx.mask();
-        u64& entry = controls_[VmxWord::entry];
+        u64& entry = c[VmxWord::entry];
         entry = cpu_.long_mode() ? entry | ia32e : entry & ~ia32e;
         v.set("entry_controls"_f, entry);
     }

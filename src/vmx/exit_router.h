@@ -42,9 +42,10 @@ struct ExitEvent {
     u64 ticks = 0;
     u64 cycles_before = 0;               ///< before the exit is charged
     u64 cycles_after = 0;                ///< when the host's first instruction starts
+    u64 vmcs_after = ~0ull;              ///< of an exit to non-root operation: the VMCS that is current now
 };
 
-/// What the router decides about an exit.
+/// What the router decided about an exit.
 struct Route {
     /// True: the router has done everything (transferred the exit elsewhere or made the instruction's effect
     /// happen); the state of the CPU is what executes next. False: the SDM's exit to root follows.
@@ -59,6 +60,13 @@ public:
     /// Called once for each exit of non-root operation, before any state is saved. RIP is the exiting
     /// instruction's.
     virtual Route route(const ExitEvent& event, Vmx& vmx) = 0;
+    /// VM entry is about to deliver the injected event in Cpu::vectoring. True: the event became an exit to
+    /// non-root operation; nothing is delivered.
+    virtual bool induced(u32 /*information*/, u64 /*error_code*/, Vmx& /*vmx*/) { return false; }
+    /// An exit to root operation is complete, the host's state is loaded.
+    virtual void in_root(const ExitEvent& /*event*/, Vmx& /*vmx*/) {}
+    /// VM entry has loaded `vmcs`; its guest runs next.
+    virtual void entered(Vmx& /*vmx*/) {}
 };
 
 struct EntryEvent {
@@ -118,6 +126,12 @@ public:
     virtual void aborted(VmxAbort) {}
     /// An exit was recognised; the guest's state is still in the CPU. Called before the router.
     virtual void exit_recognised(const ExitEvent&) {}
+    /// An exit went to non-root operation: the hypervisor that runs under the now current VMCS received it.
+    virtual void exited_to_non_root(const ExitEvent&) {}
+    /// The router made the effect of the instruction happen; the same guest goes on.
+    virtual void exit_averted(const ExitEvent&) {}
+    /// An entry without root operation: the guest of the now current VMCS runs.
+    virtual void entered_from_non_root(const EntryEvent&) {}
     /// The host's state is loaded.
     virtual void exited(const ExitEvent&) {}
 };

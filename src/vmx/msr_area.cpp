@@ -8,10 +8,6 @@ namespace droste {
 
 namespace {
 
-// SDM "Miscellaneous Data": IA32_VMX_MISC[27:25] is 0, so lists of more than 512 entries are not supported;
-// what then happens is undefined. Droste takes the 513th entry as illegal.
-constexpr u64 longest_area = 512;
-
 constexpr u32 fs_base = 0xC0000100, gs_base = 0xC0000101;
 
 struct Entry {
@@ -33,12 +29,22 @@ bool forbidden(const Cpu& cpu, const Entry& e) {
 
 }  // namespace
 
+std::optional<u64> read_listed_msr(Cpu& cpu, u64 address) {
+    const Entry e = read_entry(cpu, address);
+    if (forbidden(cpu, e) || cpu.msrs == nullptr) return std::nullopt;
+    return cpu.msrs->read(cpu, e.index);
+}
+
+bool write_listed_msr(Cpu& cpu, u64 address) {
+    const Entry e = read_entry(cpu, address);
+    if (forbidden(cpu, e) || e.index == fs_base || e.index == gs_base || cpu.msrs == nullptr) return false;
+    return cpu.msrs->write(cpu, e.index, e.data);
+}
+
 bool store_msrs(Cpu& cpu, u64 address, u64 count) {
     for (u64 i = 0; i < count; ++i, address += 16) {
-        if (i == longest_area) return false;
-        const Entry e = read_entry(cpu, address);
-        if (forbidden(cpu, e) || cpu.msrs == nullptr) return false;
-        const auto value = cpu.msrs->read(cpu, e.index);
+        if (i == longest_msr_area) return false;
+        const auto value = read_listed_msr(cpu, address);
         if (!value) return false;
         cpu.memory.write64(address + 8, *value);
         cpu.charge(CostEvent::msr_list_entry);
@@ -48,11 +54,8 @@ bool store_msrs(Cpu& cpu, u64 address, u64 count) {
 
 u64 load_msrs(Cpu& cpu, u64 address, u64 count) {
     for (u64 i = 0; i < count; ++i, address += 16) {
-        if (i == longest_area) return i + 1;
-        const Entry e = read_entry(cpu, address);
-        if (forbidden(cpu, e) || e.index == fs_base || e.index == gs_base || cpu.msrs == nullptr)
-            return i + 1;
-        if (!cpu.msrs->write(cpu, e.index, e.data)) return i + 1;
+        if (i == longest_msr_area) return i + 1;
+        if (!write_listed_msr(cpu, address)) return i + 1;
         cpu.charge(CostEvent::msr_list_entry);
     }
     return 0;

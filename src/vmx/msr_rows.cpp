@@ -21,6 +21,11 @@ std::optional<u64> read_capability(Cpu& cpu, u32 index) {
     if (vmx == nullptr || !capability_msr_exists(vmx->capabilities(), index)) return std::nullopt;
     return capability_msr(vmx->capabilities(), index);
 }
+std::optional<u64> read_routing(Cpu& cpu, u32) {
+    const Vmx* vmx = vmx_of(cpu);
+    if (vmx == nullptr || vmx->capabilities().routing == 0) return std::nullopt;
+    return vmx->capabilities().routing;
+}
 bool read_only(Cpu&, u32, u64) { return false; }
 
 constexpr MsrRow capability(u32 index, std::string_view name) {
@@ -40,6 +45,13 @@ constexpr MsrRow feature_control() {
     row.needs = Feature::vmx;
     row.read = read_feature_control;
     row.write = write_feature_control;
+    return row;
+}
+
+/// Of no real processor: the index lies where hypervisors have theirs. Bits 7:0 design, 15:8 levels, 16 direct entry.
+constexpr MsrRow routing_capability() {
+    MsrRow row = capability(0x40000F00, "routing_capability");
+    row.read = read_routing;
     return row;
 }
 
@@ -65,6 +77,7 @@ constexpr MsrRow rows[] = {
     capability(0x491, "IA32_VMX_VMFUNC"),
     capability(0x492, "IA32_VMX_PROCBASED_CTLS3"),
     capability(0x493, "IA32_VMX_EXIT_CTLS2"),
+    routing_capability(),
 };
 
 }  // namespace

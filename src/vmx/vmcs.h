@@ -14,7 +14,7 @@ namespace vmcs_layout {
 inline constexpr u32 revision = 0;        ///< VMCS revision identifier; bit 31: shadow-VMCS indicator
 inline constexpr u32 abort = 4;           ///< VMX-abort indicator
 inline constexpr u32 launch_state = 8;
-inline constexpr u32 fields = 64;         ///< one qword a field, in the order of vmcs_fields
+inline constexpr u32 fields = 64;         ///< one qword a field, at its field_place
 inline constexpr u32 routing_data = 2048; ///< of the exit-routing designs (nested/)
 inline constexpr u32 size = 4096;
 static_assert(fields + 8 * vmcs_fields.size() <= routing_data);
@@ -37,10 +37,10 @@ public:
     explicit operator bool() const { return host_ != nullptr; }
     u64 address() const { return address_; }
 
-    u64 operator[](Field f) const { return raw(vmcs_layout::fields + 8u * f.row) & f->mask(); }
+    u64 operator[](Field f) const { return raw(offset(f)) & f->mask(); }
     void set(Field f, u64 value) const {
         value &= f->mask();
-        std::memcpy(host_ + vmcs_layout::fields + 8u * f.row, &value, 8);
+        std::memcpy(host_ + offset(f), &value, 8);
     }
     u32 revision() const { return raw32(vmcs_layout::revision); }
     bool shadow() const { return revision() >> 31; }
@@ -49,6 +49,7 @@ public:
     void set_abort(u32 indicator) const { set_raw32(vmcs_layout::abort, indicator); }
 
 private:
+    static constexpr u32 offset(Field f) { return vmcs_layout::fields + 8u * vmx_detail::field_place[f.row]; }
     u64 raw(u32 offset) const {
         u64 v;
         std::memcpy(&v, host_ + offset, 8);
@@ -63,5 +64,8 @@ private:
     u8* host_ = nullptr;
     u64 address_ = none;
 };
+
+/// The control words, as VM entry uses them: a word that is not activated is 0.
+Controls controls_of(const Vmcs& v);
 
 }  // namespace droste

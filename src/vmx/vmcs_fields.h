@@ -28,6 +28,8 @@ struct VmcsField {
     constexpr FieldSize size() const { return static_cast<FieldSize>((encoding >> 13) & 3); }
     constexpr FieldArea area() const { return static_cast<FieldArea>((encoding >> 10) & 3); }
     constexpr unsigned index() const { return (encoding >> 1) & 0x1FF; }
+    /// Of the exit-routing extension, whose fields stand apart from all others.
+    constexpr bool of_routing() const { return index() >= 0x1E0; }
     constexpr bool read_only() const { return area() == FieldArea::exit_information; }
     constexpr u64 mask() const {
         return size() == FieldSize::w16 ? 0xFFFFull : size() == FieldSize::w32 ? 0xFFFFFFFFull : ~0ull;
@@ -102,6 +104,13 @@ inline constexpr auto vmcs_fields = std::to_array<VmcsField>({
     {0x204C, "ia32_spec_ctrl_shadow", Merge::computed, "virtualize_ia32_spec_ctrl"_vmx},
     {0x204E, "guest_deadline_shadow", Merge::computed, "apic_timer_virtualization"_vmx},
     {0x2052, "injected_event_data", Merge::from_guest, "entry_load_ia32_fred"_vmx},
+    // 64-bit control, of exit routing (src/nested/routing); no real processor has these encodings
+    {0x23C0, "state_link", Merge::computed, "exit_routing"_vmx},
+    {0x23C2, "control_link", Merge::computed, "exit_routing"_vmx},
+    {0x23C4, "parent_link", Merge::computed, "exit_routing"_vmx},
+    {0x23C6, "reason_bitmap_0", Merge::computed, "exit_routing"_vmx},
+    {0x23C8, "reason_bitmap_1", Merge::computed, "exit_routing"_vmx},
+    {0x23CA, "policy_table_pointer", Merge::computed, "exit_routing"_vmx},
     // 64-bit read-only
     {0x2400, "guest_physical_address", Merge::computed, "enable_ept"_vmx},
     {0x2402, "msr_data", Merge::computed, "enable_msr_list_instructions"_vmx},
@@ -164,6 +173,9 @@ inline constexpr auto vmcs_fields = std::to_array<VmcsField>({
     {0x4020, "ple_gap", Merge::from_host, "pause_loop_exiting"_vmx},
     {0x4022, "ple_window", Merge::from_host, "pause_loop_exiting"_vmx},
     {0x4024, "instruction_timeout_control", Merge::from_host, "instruction_timeout"_vmx},
+    // 32-bit control, of exit routing
+    {0x43C0, "routing_exception_bitmap", Merge::computed, "exit_routing"_vmx},
+    {0x43C2, "routing_controls", Merge::computed, "exit_routing"_vmx},
     // 32-bit read-only
     {0x4400, "vm_instruction_error", Merge::computed},
     {0x4402, "exit_reason", Merge::computed},
@@ -263,7 +275,7 @@ consteval bool vmcs_fields_ascend() {
     for (std::size_t i = 1; i < vmcs_fields.size(); ++i)
         if (vmcs_fields[i - 1].encoding >= vmcs_fields[i].encoding) return false;
     for (const VmcsField& f : vmcs_fields)
-        if ((f.encoding & 0x9001) != 0 || f.index() >= 64) return false;
+        if ((f.encoding & 0x9001) != 0 || (f.index() >= 48 && !f.of_routing()) || f.index() >= 0x1F0) return false;
     return true;
 }
 static_assert(vmcs_fields_ascend(), "rows are sorted and unique, encodings are well-formed");
@@ -271,16 +283,33 @@ static_assert(vmcs_fields_ascend(), "rows are sorted and unique, encodings are w
 inline constexpr u8 no_field = 0xFF;
 static_assert(vmcs_fields.size() < no_field);
 
-/// Row by (width, area, index); index is below 64 in all rows.
+/// Architectural fields have indices 0 to 47; those of exit routing, 1E0H to 1EFH, take the places 48 to 63.
+constexpr unsigned folded_index(u64 encoding) {
+    const unsigned index = (encoding >> 1) & 0x1FF;
+    return index < 48 ? index : index >= 0x1E0 && index < 0x1F0 ? index - 0x1E0 + 48 : 64;
+}
+
+/// Row by (width, area, folded index).
 inline constexpr auto field_by_slot = [] {
     std::array<u8, 1024> table{};
     table.fill(no_field);
     for (std::size_t i = 0; i < vmcs_fields.size(); ++i) {
         const VmcsField& f = vmcs_fields[i];
-        table[static_cast<unsigned>(f.size()) << 8 | static_cast<unsigned>(f.area()) << 6 | f.index()] =
+        table[static_cast<unsigned>(f.size()) << 8 | static_cast<unsigned>(f.area()) << 6 | folded_index(f.encoding)] =
             static_cast<u8>(i);
     }
     return table;
+}();
+
+/// Place of each row's quadword in a region. Fields of exit routing come last, so that the region is laid out alike
+/// with and without them.
+inline constexpr auto field_place = [] {
+    std::array<u16, vmcs_fields.size()> place{};
+    u16 next = 0;
+    for (const bool routing : {false, true})
+        for (std::size_t i = 0; i < vmcs_fields.size(); ++i)
+            if (vmcs_fields[i].of_routing() == routing) place[i] = next++;
+    return place;
 }();
 }  // namespace vmx_detail
 
@@ -302,10 +331,11 @@ consteval Field operator""_f(const char* text, std::size_t size) {
 /// The field with this encoding, access type ignored; false when no field has it.
 constexpr bool field_of(u64 encoding, Field& field) {
     // Reserved bits 63:15 and 12; a high access exists for 64-bit fields alone.
-    if ((encoding & ~0x6FFFull) != 0 || ((encoding >> 1) & 0x1FF) >= 64) return false;
+    const unsigned index = vmx_detail::folded_index(encoding);
+    if ((encoding & ~0x6FFFull) != 0 || index >= 64) return false;
     if ((encoding & 1) != 0 && ((encoding >> 13) & 3) != static_cast<u64>(FieldSize::w64)) return false;
     const u8 row = vmx_detail::field_by_slot[((encoding >> 13) & 3) << 8 | ((encoding >> 10) & 3) << 6 |
-                                             ((encoding >> 1) & 63)];
+                                             index];
     field.row = row;
     return row != vmx_detail::no_field;
 }

@@ -21,6 +21,8 @@
 namespace droste {
 
 struct EntryCheck;
+struct RoutedExit;
+enum class RouteFallback : u8;
 
 /// A small set of VMCS addresses; forgets the oldest.
 class CheckedVmcses {
@@ -77,6 +79,7 @@ public:
     const Vmcs& current() const { return current_; }
     /// Controls of the VMCS that was entered; meaningful in non-root operation.
     const Controls& controls() const { return controls_; }
+    std::span<VmxObserver* const> observers() const { return observers_; }
     VmxAbort last_abort() const { return abort_; }
 
     // ---- instructions (insns.cpp calls these after the operand is at hand)
@@ -126,6 +129,8 @@ public:
     void exit(ExitEvent event);
     /// The SDM's exit to root operation. For routers that decide late.
     void exit_to_root(ExitEvent& event);
+    /// The exit goes from non-root to non-root operation (routed_exit.h). Nothing is changed unless it succeeds.
+    RouteFallback exit_to_non_root(ExitEvent& event, const RoutedExit& to);
     /// An instruction's exit; instruction information and displacement are computed from `in`.
     void exit_insn(const ExitRow* row, const Insn& in, u64 qualification = 0);
     /// A VMX instruction attempted in non-root operation; `operand` as in ExitEvent.
@@ -171,6 +176,7 @@ public:
     static std::span<const MsrRow> msr_rows();
 
 private:
+    friend class RoutedTransfer;
     friend class ApicVirtualization;
     friend class GuestTimer;
     friend class PreemptionTimer;
@@ -186,12 +192,15 @@ private:
     void inject_event(u32 information);
     // exit.cpp
     ExitEvent instruction_event(const ExitRow* row, const Insn& in, u64 qualification) const;
-    void record_exit_information(const ExitEvent& event);
-    void save_guest_state(const ExitEvent& event);
+    void record_exit_information(const ExitEvent& event, const Vmcs& v, const Controls& c);
+    void save_guest_state(const ExitEvent& event, const Vmcs& v, Controls& c);
     bool keeps_pending_debug(const ExitEvent& event) const;
     u64 saved_rflags(const ExitEvent& event) const;
     void leave_non_root();
     bool load_host();  ///< false: VMX abort
+    // routed_exit.cpp
+    RouteFallback unfit_for_exit(const ExitEvent& event, const RoutedExit& to, const Controls& state_controls,
+                                 const Controls& control_controls) const;
     void abort(VmxAbort why);
     // boundary.cpp
     bool monitor_trap_due();

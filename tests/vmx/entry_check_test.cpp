@@ -74,6 +74,19 @@ void apic_timer(VmxMachine& m) {
     m.enable("apic_timer_virtualization"_vmx);
     m.set("virtual_timer_vector"_f, 0xFF);
 }
+/// Guest state in a shadow VMCS, the hypervisor in a launched ordinary one.
+void routing(VmxMachine& m) {
+    m.enable("exit_routing"_vmx);
+    m.poke<u32>(VmxMachine::vmcs_b + vmcs_layout::launch_state, 1);
+    m.set("state_link"_f, VmxMachine::shadow_vmcs);
+    m.set("control_link"_f, VmxMachine::vmcs_b);
+    m.set("parent_link"_f, ~0ull);
+}
+void routing_table(VmxMachine& m) {
+    routing(m);
+    m.set("routing_controls"_f, 1);
+    m.set("policy_table_pointer"_f, 0x40);
+}
 void host_cet(VmxMachine& m) { m.enable("exit_load_cet_state"_vmx); }
 void guest_cet(VmxMachine& m) { m.enable("entry_load_cet_state"_vmx); }
 void host_fred(VmxMachine& m) { m.enable("exit_load_ia32_fred"_vmx); }
@@ -210,6 +223,34 @@ const std::vector<Vector>& vectors() {
          },
          on("exit_msr_load_address"_f, beyond - 16 + 16)},
         {"VM-entry controls: reserved bits", nothing(), bits_off("entry_controls"_f, 1)},
+        {"exit routing: links are aligned and within the physical-address width", routing,
+         on("state_link"_f, VmxMachine::shadow_vmcs + 8)},
+        {"exit routing: links are aligned and within the physical-address width", routing,
+         on("control_link"_f, beyond)},
+        {"exit routing: links are aligned and within the physical-address width", routing, on("parent_link"_f, ~1ull)},
+        {"exit routing: linked VMCSs have the revision identifier", routing, on("state_link"_f, VmxMachine::msr_list)},
+        {"exit routing: linked VMCSs have the revision identifier", routing,
+         [](VmxMachine& m) { m.poke<u32>(VmxMachine::vmcs_b, 5); }},
+        {"exit routing: the state link leads to a VMCS of its own", routing, on("state_link"_f, VmxMachine::vmcs_b)},
+        {"exit routing: the state link leads to a VMCS of its own", routing,
+         [](VmxMachine& m) {
+             m.set("control_link"_f, ~0ull), m.set("state_link"_f, VmxMachine::vmcs_b),
+                 m.set("parent_link"_f, VmxMachine::vmcs_b);
+         }},
+        {"exit routing: no link leads to the current VMCS or the VMXON region", routing,
+         on("state_link"_f, VmxMachine::vmcs_a)},
+        {"exit routing: no link leads to the current VMCS or the VMXON region", routing,
+         on("control_link"_f, VmxMachine::vmxon_region)},
+        {"exit routing: control and parent link lead to ordinary, launched VMCSs", routing,
+         [](VmxMachine& m) { m.poke<u32>(VmxMachine::vmcs_b + vmcs_layout::launch_state, 0); }},
+        {"exit routing: control and parent link lead to ordinary, launched VMCSs", routing,
+         [](VmxMachine& m) { m.set("state_link"_f, ~0ull), m.set("control_link"_f, VmxMachine::shadow_vmcs); }},
+        {"exit routing: policy table is aligned and within the physical-address width", routing_table,
+         on("policy_table_pointer"_f, 0x20)},
+        {"exit routing: policy table is aligned and within the physical-address width", routing_table,
+         on("policy_table_pointer"_f, beyond)},
+        {"exit routing: routing controls: reserved bits", routing, on("routing_controls"_f, 4)},
+        {"exit routing: routing controls: reserved bits", routing, on("routing_controls"_f, 1u << 16)},
         {"injected event: interruption type", [](VmxMachine& m) { inject(m, 0x80000302); },
          [](VmxMachine& m) { inject(m, 0x80000120); }},
         {"injected event: vector fits the type", [](VmxMachine& m) { inject(m, 0x80000202); },
@@ -567,7 +608,7 @@ TEST(EntryChecks, EachPassesAndEachFails) {
         const EntryCheck& check = row_named(checks, v->check);
         SCOPED_TRACE(::testing::Message() << check.name << ", vector " << v - vectors().data());
         {
-            VmxMachine m;
+            VmxMachine m({"+exit_routing"});
             Failures failures;
             m.vmx.add_observer(failures);
             m.start();
@@ -575,7 +616,7 @@ TEST(EntryChecks, EachPassesAndEachFails) {
             m.enter();
             EXPECT_EQ(failures.entries, 1u) << "refused by: " << failures.last;
         }
-        VmxMachine m;
+        VmxMachine m({"+exit_routing"});
         Failures failures;
         m.vmx.add_observer(failures);
         m.start();
@@ -608,7 +649,7 @@ TEST(EntryChecks, WritesAfterASuccessfulEntryAreChecked) {
         const Vector* const v = &vector;
         const EntryCheck& check = row_named(checks, v->check);
         SCOPED_TRACE(::testing::Message() << check.name << ", vector " << v - vectors().data());
-        VmxMachine m;
+        VmxMachine m({"+exit_routing"});
         m.start();
         m.run_guest({0x0F, 0xA2});
         ASSERT_EQ(m.reason(), 10u);

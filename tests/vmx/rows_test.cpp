@@ -13,7 +13,8 @@
 namespace droste::test {
 namespace {
 
-enum Model { nehalem, haswell, skylake, icelake, sapphire_rapids, max, never };
+/// `asked`: of no model, there when it is asked for by name.
+enum Model { nehalem, haswell, skylake, icelake, sapphire_rapids, max, asked, never };
 constexpr std::string_view model_names[] = {"nehalem",    "haswell",         "skylake-sp",
                                             "icelake-sp", "sapphire-rapids", "max"};
 
@@ -112,6 +113,7 @@ constexpr Row rows[] = {
     {"enable_msr_list_instructions", 0x492, 6, max},
     {"virtualize_ia32_spec_ctrl", 0x492, 7, max},
     {"apic_timer_virtualization", 0x492, 8, max},
+    {"exit_routing", 0x492, 32, asked},
     {"save_debug_controls", 0x483, 34, nehalem},
     {"host_address_space_size", 0x483, 41, nehalem},
     {"exit_load_ia32_perf_global_ctrl", 0x483, 44, never},
@@ -281,7 +283,9 @@ TEST(CapabilityRows, ControlsAreCheckedAgainstThem) {
                 if (offered && r.since == never)
                     continue;
                 SCOPED_TRACE(::testing::Message() << r.name << (offered ? " on" : " off"));
-                VmxMachine m(offered ? std::vector<std::string>{} : std::vector<std::string>{off(r.name)});
+                VmxMachine m(!offered            ? std::vector<std::string>{off(r.name)}
+                             : r.since == asked ? std::vector<std::string>{on(r.name)}
+                                                : std::vector<std::string>{});
                 LastCheck last;
                 m.vmx.add_observer(last);
                 m.start();
@@ -511,6 +515,12 @@ constexpr FieldRow fields[] = {
     {0x204C, "ia32_spec_ctrl_shadow", own, "virtualize_ia32_spec_ctrl"},
     {0x204E, "guest_deadline_shadow", own, "apic_timer_virtualization"},
     {0x2052, "injected_event_data", guest, "entry_load_ia32_fred"},
+    {0x23C0, "state_link", own, "exit_routing"},
+    {0x23C2, "control_link", own, "exit_routing"},
+    {0x23C4, "parent_link", own, "exit_routing"},
+    {0x23C6, "reason_bitmap_0", own, "exit_routing"},
+    {0x23C8, "reason_bitmap_1", own, "exit_routing"},
+    {0x23CA, "policy_table_pointer", own, "exit_routing"},
     {0x2400, "guest_physical_address", own, "enable_ept"},
     {0x2402, "msr_data", own, "enable_msr_list_instructions"},
     {0x2404, "original_event_data", own, "entry_load_ia32_fred"},
@@ -569,6 +579,8 @@ constexpr FieldRow fields[] = {
     {0x4020, "ple_gap", host, "pause_loop_exiting"},
     {0x4022, "ple_window", host, "pause_loop_exiting"},
     {0x4024, "instruction_timeout_control", host, "instruction_timeout"},
+    {0x43C0, "routing_exception_bitmap", own, "exit_routing"},
+    {0x43C2, "routing_controls", own, "exit_routing"},
     {0x4400, "vm_instruction_error", own, ""},
     {0x4402, "exit_reason", own, ""},
     {0x4404, "exit_interruption_information", own, ""},
@@ -671,6 +683,25 @@ TEST(FieldRows, EncodingNameAndCondition) {
         else
             EXPECT_EQ(field->needs, named(f.needs));
     }
+}
+
+TEST(FieldRows, ThoseOfExitRoutingComeOnDemandAndMoveNothing) {
+    const VmxCapabilities without = capabilities(max), with = capabilities(max, {"+exit_routing"});
+    std::set<u16> places;
+    for (u16 i = 0; i < vmcs_fields.size(); ++i) {
+        places.insert(vmx_detail::field_place[i]);
+        if (vmcs_fields[i].needs != named("exit_routing")) continue;
+        EXPECT_FALSE(without.field_exists({i}));
+        EXPECT_TRUE(with.field_exists({i}));
+        EXPECT_GE(vmx_detail::field_place[i], vmcs_fields.size() - 8) << "behind all others";
+    }
+    EXPECT_EQ(places.size(), vmcs_fields.size());
+    EXPECT_EQ(capability_msr(without, 0x48A), 0x52u) << "the highest index is that of the injected-event data";
+    EXPECT_EQ(capability_msr(with, 0x48A), 0x1E5u << 1);
+    Field f;
+    EXPECT_FALSE(field_of(0x23CC, f)) << "no row";
+    EXPECT_FALSE(field_of(0x2060, f)) << "index 48 is not that of the extension's first";
+    EXPECT_FALSE(field_of(0x23E0, f)) << "index 1F0H";
 }
 
 TEST(FieldRows, ComeAndGoWithTheirControl) {

@@ -14,7 +14,7 @@ enum class CostEvent : u8 {
     exception_delivery, iret, far_transfer, syscall, sysret, sysenter, sysexit, cpuid, rdmsr, wrmsr, wrmsr_x2apic,
     mov_to_cr0, mov_to_cr3, mov_to_cr4, mov_from_cr, mov_cr8, mov_dr, invlpg, invpcid, rdtsc, rdtscp, rdrand,
     port_io, mmio, lock, fence, pause, wbinvd, clflush, xsave, xrstor, hlt_wake, lgdt_lidt, ltr_lldt, task_switch,
-    serialize, swapgs, div, x87_slow,
+    serialize, swapgs, div, x87_slow, route_check, route_level, direct_exit, direct_entry, deferred_access, deferred_merge,
     count
 };
 inline constexpr std::size_t cost_event_count = static_cast<std::size_t>(CostEvent::count);
