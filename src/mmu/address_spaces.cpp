@@ -35,7 +35,7 @@ unsigned AddressSpaces::select_realm(const PagingControls& c) {
     for (unsigned i = 0; i < realm_count; ++i) {
         Realm& r = realm_[i];
         if (r.used && r.vpid == c.vpid && r.ept == c.ept && r.eptp == eptp && r.mode == c.mode &&
-            r.variant == c.guest.variant())
+            r.variant == c.guest.variant() && r.beneath == c.beneath)
             return i;
     }
     const unsigned i = victim(realm_);
@@ -46,7 +46,8 @@ unsigned AddressSpaces::select_realm(const PagingControls& c) {
                       .mode = c.mode,
                       .variant = c.guest.variant(),
                       .vpid = c.vpid,
-                      .eptp = eptp};
+                      .eptp = eptp,
+                      .beneath = c.beneath};
     realm_[i].global_tag = fresh();
     return i;
 }

@@ -10,8 +10,8 @@
 namespace droste {
 
 /// Translations carry the number of their space, or their realm's when they are global. Giving a space a new
-/// number forgets all its translations at once. A realm is {VPID, EPTP, paging mode and controls}; a space is a PCID
-/// within one.
+/// number forgets all its translations at once. A realm is {chain beneath, VPID, EPTP, paging mode and controls}; a
+/// space is a PCID within one.
 class AddressSpaces {
 public:
     static constexpr unsigned realm_count = 16, space_count = 64;
@@ -24,6 +24,7 @@ public:
         u8 variant = 0;  ///< GuestPagingControls::variant
         u16 vpid = 0;
         u64 eptp = 0;
+        u32 beneath = 0;  ///< number of the chain (EptChain) under the EPTP
         u32 global_tag = no_tag;
         u64 last_use = 0;
     };

@@ -35,7 +35,7 @@ private:
 /// What the contents of a context depend on. Compared as a whole; fields that do not matter are 0.
 struct L1Key {
     u64 eptp = 0, apic_access_page = 0, hlatp = 0, sppt = 0;
-    u32 pkru = 0, pkrs = 0;
+    u32 pkru = 0, pkrs = 0, beneath = 0;
     u16 vpid = 0, pcid = 0;
     u16 flags = 0;
     bool operator==(const L1Key&) const = default;

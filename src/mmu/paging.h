@@ -27,6 +27,8 @@ struct GuestPagingControls {
     bool operator==(const GuestPagingControls&) const = default;
 };
 
+struct EptChain;
+
 /// The registers and controls that translate linear addresses, gathered when one of them changes.
 struct PagingControls {
     PagingMode mode = PagingMode::none;
@@ -46,6 +48,10 @@ struct PagingControls {
     bool ept_advanced_exit_info{};  ///< capability: qualification bits 11:9 tell of the linear address
     u64 eptp{};                     ///< bits 5:3 walk length - 1, 6 A/D flags, 7 shadow stacks, 51:12 table
     GuestPagingControls guest{};
+    /// Second-level translation in several steps; null when `eptp` alone does it. The last layer is that of `eptp`,
+    /// `vpid` and `guest`. Its owner outlives its use and numbers it (Mmu::number_chain).
+    const EptChain* chain = nullptr;
+    u32 beneath = 0;                ///< number of the chain under the last layer
     u64 apic_access_page = ~0ull;   ///< machine-physical page given special treatment, or ~0
 };
 
@@ -76,6 +82,7 @@ struct WalkFault {
     GuestPhys guest_phys{};  ///< the EPT kinds
     u64 qualification{};     ///< EPT violation: exit qualification without the NMI-unblocking bit 12
     bool convertible{};      ///< EPT violation: the entry that decides does not suppress #VE
+    u8 layer{};              ///< the EPT kinds: of the chain, the layer whose table decides
 };
 
 /// A finished translation of one 4-KByte page (a piece of a larger page, when that is what maps it).

@@ -123,10 +123,10 @@ struct TableEpt {
     bool execute_only, page1gb, paging_write;
     u64 executes;  ///< bits that permit fetches: with mode-based execute control there is one more
     u64 reserved;
-    explicit TableEpt(const PagingControls& c)
-        : levels(bits(c.eptp, 5, 3) == 4 ? 5 : 4), execute_only(c.ept_execute_only), page1gb(c.ept_1gb),
-          paging_write(c.guest.paging_write),
-          executes(ept_entry::execute | (c.guest.mode_based_execute ? ept_entry::user_execute : 0)),
+    TableEpt(const PagingControls& c, u64 eptp, const GuestPagingControls& guest)
+        : levels(bits(eptp, 5, 3) == 4 ? 5 : 4), execute_only(c.ept_execute_only), page1gb(c.ept_1gb),
+          paging_write(guest.paging_write),
+          executes(ept_entry::execute | (guest.mode_based_execute ? ept_entry::user_execute : 0)),
           reserved(beyond_physical(c.maxphyaddr)) {}
     bool present(u64 entry) const { return entry & (ept_entry::read | ept_entry::write | executes); }
     bool maps_page(unsigned level, u64 entry) const {

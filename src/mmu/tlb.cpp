@@ -3,6 +3,7 @@
 #include "mmu/tlb.h"
 
 #include "base/assert.h"
+#include "mmu/ept_chain.h"
 #include "mmu/table_walk.h"
 #include "mmu/tlb_caches.h"
 
@@ -63,6 +64,7 @@ L1Key L1Key::of(const PagingControls& c) {
     k.flags = static_cast<u16>(static_cast<unsigned>(c.mode) | (c.ept << 3) | (c.guest.variant() << 9));
     k.hlatp = c.guest.hlatp;
     k.sppt = c.guest.sppt;
+    k.beneath = c.beneath;
     if (paging) k.flags |= static_cast<u16>((c.wp << 4) | (c.smep << 5) | (c.smap << 6));
     if (long_paging) k.flags |= static_cast<u16>((c.pke << 7) | (c.pks << 8) | (c.lass << 15));
     return k;
@@ -91,7 +93,7 @@ void Mmu::set_controls(const PagingControls& controls) {
 
 void Mmu::Caches::select(const PagingControls& c) {
     const L1Key key = L1Key::of(c);
-    if (c.ept) ept_id = number_of(c.eptp, c.guest.variant());
+    if (c.ept) ept_id = number_of(c.eptp, c.guest.variant(), c.beneath);
     ++uses;
     unsigned victim = 0;
     for (unsigned i = 0; i < context_count; ++i) {
@@ -131,18 +133,18 @@ u32 Mmu::Caches::fresh_ept_id() {
     return next_ept_id++;
 }
 
-u32 Mmu::Caches::number_of(u64 eptp, u8 variant) {
+u32 Mmu::Caches::number_of(u64 eptp, u8 variant, u32 beneath) {
     ++uses;
     EptId* victim = &ept_ids[0];
     for (EptId& e : ept_ids) {
-        if (e.id != 0 && e.eptp == eptp && e.variant == variant) {
+        if (e.id != 0 && e.eptp == eptp && e.variant == variant && e.beneath == beneath) {
             e.last_use = uses;
             return e.id;
         }
         if (e.last_use < victim->last_use) victim = &e;
     }
     const u32 id = fresh_ept_id();
-    *victim = {eptp, variant, id, uses};
+    *victim = {eptp, variant, beneath, id, uses};
     return id;
 }
 
@@ -266,6 +268,39 @@ bool Mmu::translate_guest_physical(GuestPhys a, Access access, u64& machine, Wal
     }
     machine = m.machine_page | (a.value & 0xFFF);
     return true;
+}
+
+u32 Mmu::number_chain(EptChain& chain) {
+    Caches& k = *caches_;
+    if (k.chains.full()) {
+        // Nobody could tell any more what the old numbers stand for.
+        k.chains.clear();
+        k.clear_everything();
+        k.spaces.forget_all();
+        for (L1Context& x : k.context) x.used = false;
+        k.select(controls_);
+        point_at_context();
+    }
+    u32 beneath = 0;
+    for (unsigned i = 0; i < chain.depth; ++i) {
+        EptLayer& l = chain.layer[i];
+        l.beneath = beneath;
+        l.tables = k.number_of(l.ept ? l.eptp : 0, l.guest.variant(), beneath);
+        beneath = k.chains.number_of({.beneath = beneath,
+                                      .ept = l.ept,
+                                      .variant = l.guest.variant(),
+                                      .vpid = l.vpid,
+                                      .eptp = l.ept ? l.eptp : 0});
+    }
+    return beneath;
+}
+
+bool Mmu::translate_structure(const EptChain& chain, unsigned layers, u64 address, Access access, u64& machine,
+                              WalkFault& fault) {
+    Caches& k = *caches_;
+    const WalkParts parts{memory_,  controls_, k.now().permissions,       dirty_log_, counters,
+                          k.tables, k.ept_id,  WalkEffects::architectural};
+    return structure_walk(parts, chain, layers, address, access, machine, fault);
 }
 
 bool Mmu::peek(Linear a, u64& machine) const {

@@ -61,6 +61,10 @@ public:
     void set_ac(bool ac) { controls_.ac = ac; }
     const PagingControls& controls() const { return controls_; }
     void set_dirty_log(DirtyLog* log) { dirty_log_ = log; }
+    /// Numbers the layers of a chain, before it is used in controls: equal chains get equal numbers. Returns the
+    /// number of the whole chain: of what lies beneath a guest of the level that runs on it. To be done again after
+    /// an INVEPT by a level that keeps one of its layers.
+    u32 number_chain(EptChain& chain);
 
     /// First-level tables for the engines' inline probes. Several whole sets are kept, one for each recent
     /// address space and setting of the controls, so that VM transitions and CR3 switches need no refill.
@@ -80,20 +84,27 @@ public:
     /// Guest-physical (EPT) translation alone, for PDPTE loads, posted-interrupt and VMX structures of a
     /// guest.
     bool translate_guest_physical(GuestPhys a, Access access, u64& machine, WalkFault& fault);
+    /// An address of the hypervisor that keeps the first `layers` layers of `chain` beneath itself, for its VMX
+    /// structures. Guest-physical mappings are cached.
+    bool translate_structure(const EptChain& chain, unsigned layers, u64 address, Access access, u64& machine,
+                             WalkFault& fault);
     /// Side-effect-free translation (no A/D, no TLB), for debuggers, the level tracker and logs.
     bool peek(Linear a, u64& machine) const;
 
     // Invalidations, by the SDM's names ("Caching Translation Information").
     void flush_all();                      ///< everything, all VPIDs and EPTPs
     void flush_current(bool keep_global);  ///< MOV CR3 / CR4 changes: current VPID (and PCID if keep_global)
+    void flush_all_but_global();           ///< current VPID, all PCIDs (INVPCID 3)
     void flush_pcid(u16 pcid);             ///< current VPID, non-global of one PCID (INVPCID 1, MOV CR3)
     void invlpg(Linear a);                 ///< current VPID, current PCID and globals
     void invpcid_address(u16 pcid, Linear a);  ///< INVPCID type 0
-    void invvpid_address(u16 vpid, Linear a);
-    void invvpid_single(u16 vpid, bool keep_global);
-    void invvpid_all();
-    void invept_single(u64 eptp);
-    void invept_all();
+    // INVVPID and INVEPT by root operation; `beneath`: by a level that runs on the chain of that number. All that
+    // was translated with the named VPID or EPTP of that level goes, its guests' guests included.
+    void invvpid_address(u16 vpid, Linear a, u32 beneath = 0);
+    void invvpid_single(u16 vpid, bool keep_global, u32 beneath = 0);
+    void invvpid_all(u32 beneath = 0);
+    void invept_single(u64 eptp, u32 beneath = 0);
+    void invept_all(u32 beneath = 0);
     /// A frame received decoded code: no write tag for it may remain anywhere.
     void drop_write_tags(u64 machine_page);
 

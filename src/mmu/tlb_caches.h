@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "mmu/address_spaces.h"
+#include "mmu/chain_numbers.h"
 #include "mmu/l1_context.h"
 #include "mmu/l2_tlb.h"
 #include "mmu/tlb.h"
@@ -40,16 +41,17 @@ struct Mmu::Caches {
     struct EptId {
         u64 eptp = ~0ull;
         u8 variant = 0;  ///< GuestPagingControls::variant
+        u32 beneath = 0;  ///< number of the chain under it
         u32 id = 0;
         u64 last_use = 0;
     };
-    std::array<EptId, 16> ept_ids;
+    std::array<EptId, 32> ept_ids;
     u32 next_ept_id = 1;
     u32 ept_id = 0;  ///< of the present EPTP
 
     // ---- selection (tlb.cpp)
     void select(const PagingControls& c);
-    u32 number_of(u64 eptp, u8 variant);
+    u32 number_of(u64 eptp, u8 variant, u32 beneath);
     u32 fresh_ept_id();
     L1Context& now() { return context[current]; }
     /// After new numbers were given out: starts afresh when they have run out.
@@ -66,7 +68,22 @@ struct Mmu::Caches {
     void renew_realm(unsigned i);  ///< its spaces and its global translations
     void clear_everything();
     /// One page: of one PCID or all, with or without the global translations.
-    void remove_page(u64 linear, u16 vpid, std::optional<u16> pcid, bool globals);
+    template <class Realms>
+    void remove_page(u64 linear, Realms&& realms, std::optional<u16> pcid, bool globals);
+
+    /// Forgets what any layer `named` took part in.
+    template <class Named> void invept(Named&& named);
+
+    // ---- chains (chain_numbers.h)
+    ChainNumbers chains;
+    /// Some layer of what translates on the chain `beneath` and then (vpid, eptp) satisfies `pred`.
+    template <class Pred> bool any_layer(u32 beneath, bool ept, u16 vpid, u64 eptp, Pred&& pred) const {
+        if (pred(ChainNumbers::Row{.beneath = beneath, .ept = ept, .vpid = vpid, .eptp = eptp})) return true;
+        return chains.any(beneath, pred);
+    }
+    template <class Pred> bool any_layer(const AddressSpaces::Realm& r, Pred&& pred) const {
+        return any_layer(r.beneath, r.ept, r.vpid, r.eptp, pred);
+    }
 
     // ---- use
     u8 rights(const CachedTranslation& e) const {

@@ -97,6 +97,10 @@ struct WalkParts {
 bool ept_walk(const WalkParts& parts, u64 guest_physical, const EptAccess& access, EptMapping& out,
               WalkFault& fault);
 
+/// Translates an address of the hypervisor above the first `layers` layers of `chain`.
+bool structure_walk(const WalkParts& parts, const EptChain& chain, unsigned layers, u64 address, Access access,
+                    u64& machine, WalkFault& fault);
+
 /// A linear page, as the guest's own paging structures give it.
 struct LinearMapping {
     u64 guest_page = 0;

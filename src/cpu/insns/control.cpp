@@ -254,7 +254,7 @@ Outcome invpcid(Cpu& cpu, const Insn& in) {
         break;
     case InvpcidType::single_context: cpu.mmu.flush_pcid(pcid); break;
     case InvpcidType::all_with_global: cpu.mmu.flush_current(false); break;
-    case InvpcidType::all_but_global: cpu.mmu.invvpid_single(cpu.current_vpid, true); break;
+    case InvpcidType::all_but_global: cpu.mmu.flush_all_but_global(); break;
     }
     cpu.charge(CostEvent::invpcid);
     return done(cpu, in);
