@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "frontends/cli/report_command.h"
 #include "frontends/cli/terminal.h"
 #include "frontends/cli/test_command.h"
 #include "machine/machine.h"
@@ -26,6 +27,7 @@ constexpr const char* top_examples = R"(Examples:
   droste run configs/kvm-stack.toml --depth 2      KVM in KVM in Droste, three kernels deep
   droste boot --kernel vmlinuz --initrd initrd.img --append "console=ttyS0"
   droste test guest-images/out/test-kernels        a folder of test kernels
+  droste report run.json                           what the exits of a run cost, by level
   droste config list                               every key, its default and its meaning
   droste config explain timing.model
 
@@ -243,10 +245,12 @@ int main(int argc, char** argv) {
     RunCommand run;
     BootCommand boot;
     TestCommand test;
+    ReportCommand report;
     ConfigCommand config;
     run.add_to(app);
     boot.add_to(app);
     test.add_to(app);
+    report.add_to(app);
     config.add_to(app);
     const std::string word = argc > 1 ? argv[1] : "";
     const std::vector<std::string> known = commands(app);
@@ -267,5 +271,7 @@ int main(int argc, char** argv) {
         return boot.go();
     if (app.got_subcommand("test"))
         return test.go();
+    if (app.got_subcommand("report"))
+        return report.go();
     return config.go();
 }
