@@ -99,9 +99,15 @@ void InsnGenerator::fill_registers(const InsnRow& row, Random& random, FuzzCase&
         if (half) return random.float16x4();
         return single ? (u64(random.float32()) << 32) | random.float32() : random.float64();
     };
-    // What an instruction does not know it must leave or clear, so all registers hold something.
+    // What an instruction does not know it must leave or clear, so all registers hold something; those that it may
+    // read (register 0 without being named) hold what is hard to compute with.
+    const Decoded& d = out.decoded;
+    const u32 named = 1u | 1u << (d.reg & 31) | 1u << (d.rm & 31) | 1u << (d.vex_vvvv & 31) |
+                      1u << (static_cast<u8>(d.index) & 31) | 1u << (d.imm >> 4 & 15);
+    const u64 filler = random.next();
     for (unsigned i = 0; i < 32; ++i)
-        for (unsigned k = 0; k < 8; ++k) v.quad(i, k) = quad();
+        for (unsigned k = 0; k < 8; ++k)
+            v.quad(i, k) = named >> i & 1 ? quad() : filler * (2 * (8 * i + k) + 1);
     for (u64& k : v.opmask) k = random.chance(20) ? ~0ull : random.chance(30) ? random.value() : random.next();
     v.mxcsr = 0x1F80;
     if (fp || row.encoding.evex) {
