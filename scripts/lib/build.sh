@@ -20,5 +20,5 @@ preset_log() {
 
 build_guest_images() {
     local recipe
-    for recipe in exitbench test-kernels kvm-stack linux-boot; do "$root/guest-images/$recipe/build"; done
+    for recipe in exitbench test-kernels nanovisor kvm-stack linux-boot; do "$root/guest-images/$recipe/build"; done
 }

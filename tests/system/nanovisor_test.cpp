@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// nanovisor nests itself: every level takes the exits of the one above it, and pays a constant factor for that.
+#include <gmock/gmock.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "system/program.h"
+
+namespace droste::system_test {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kinds[] = {"vmcall", "cpuid", "rdmsr", "wrmsr", "out", "in",
+                                 "hlt",    "cr_access", "ud", "gp", "pf", "ept_fault"};
+
+Finished nanovisor(const std::string& words, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"boot", "--kernel", image("nanovisor/nanovisor.flat"), "--memory", "128MiB", "--append",
+                               words, "--timeout", "120"});
+    return droste(more, Report::json);
+}
+
+/// The median of each kind that this level printed.
+std::map<std::string, unsigned long> rows(const Finished& f, unsigned level) {
+    std::map<std::string, unsigned long> found;
+    for (const std::string& line : lines_after(f.out, std::to_string(level) + " ")) {
+        std::istringstream in(line);
+        std::string name;
+        unsigned long iterations = 0, median = 0;
+        if (in >> name >> iterations >> median)
+            found[name] = median;
+    }
+    return found;
+}
+
+/// The accounts' row of a reason at a level.
+Json account(const Finished& f, unsigned level, const std::string& reason, unsigned owner) {
+    for (const Json& row : f.report["exits"])
+        if (row["level"] == level && row["reason"] == reason && row["owner"] == owner)
+            return row;
+    return nullptr;
+}
+
+class Nanovisor : public ::testing::Test {
+protected:
+    void SetUp() override { SKIP_WITHOUT_IMAGE("nanovisor/nanovisor.flat"); }
+};
+
+class NanovisorDepth : public ::testing::TestWithParam<unsigned> {
+protected:
+    void SetUp() override { SKIP_WITHOUT_IMAGE("nanovisor/nanovisor.flat"); }
+};
+
+TEST_P(NanovisorDepth, MeasuresEveryKind) {
+    const unsigned depth = GetParam();
+    const Finished f = nanovisor("depth=" + std::to_string(depth));
+    ASSERT_EQ(f.status, 1) << f.out << f.err;
+    const auto found = rows(f, depth);
+    for (const char* kind : kinds)
+        EXPECT_TRUE(found.contains(kind)) << kind << "\n" << f.out;
+    EXPECT_EQ(found.size(), std::size(kinds));
+    EXPECT_EQ(f.report["unknown_exits"], 0);
+    EXPECT_EQ(f.report["levels"].size(), depth + 1);
+    EXPECT_TRUE(f.report["vm_entry_failures"].empty());
+    EXPECT_TRUE(f.report["vm_fails"].empty());
+}
+
+/// Exits that one handled exit (h) and one VMRESUME (s) of level n take, when each hypervisor below reflects by two VMPTRLD and a
+/// VMRESUME of its own, and reads and writes VMCS fields without exits.
+TEST_P(NanovisorDepth, TheHypervisorJustBelowTakesTheExit) {
+    const unsigned depth = GetParam();
+    const Finished f = nanovisor("depth=" + std::to_string(depth) + " workload=vmcall,ud iterations=21");
+    ASSERT_EQ(f.status, 1) << f.out << f.err;
+    std::vector<double> h{0, 1}, s{0, 1};
+    for (unsigned n = 2; n <= depth; ++n) {
+        double reflected = 1;
+        for (unsigned j = 1; j + 2 <= n; ++j)
+            reflected += 2 * h[j] + s[j];
+        h.push_back(reflected + s[n - 1]);
+        s.push_back(reflected + 2 * h[n - 1] + s[n - 1]);
+    }
+    const Json vmcall = account(f, depth, "vmcall", depth - 1);
+    ASSERT_FALSE(vmcall.is_null()) << f.err;
+    EXPECT_EQ(vmcall["count"], 22) << "21 and one to begin with";
+    EXPECT_EQ(vmcall["amplification"], h[depth]);
+    for (unsigned owner = 0; owner + 1 < depth; ++owner)
+        EXPECT_TRUE(account(f, depth, "vmcall", owner).is_null()) << owner;
+    EXPECT_GE(account(f, depth, "exception_or_nmi", depth - 1)["count"], 21) << "the last round trip may be open";
+}
+
+TEST_P(NanovisorDepth, EqualRunsAreEqual) {
+    const std::string words = "depth=" + std::to_string(GetParam()) + " iterations=3";
+    EXPECT_EQ(without_host_time(nanovisor(words).report), without_host_time(nanovisor(words).report));
+}
+
+INSTANTIATE_TEST_SUITE_P(Depths, NanovisorDepth, ::testing::Values(1u, 2u, 3u, 4u));
+
+TEST_F(Nanovisor, EightLevels) {
+    const Finished f = nanovisor("depth=8 workload=vmcall iterations=2");
+    ASSERT_EQ(f.status, 1) << f.out << f.err;
+    EXPECT_EQ(rows(f, 8).size(), 1u) << f.out;
+    EXPECT_EQ(account(f, 8, "vmcall", 7)["amplification"], 2688);
+    EXPECT_EQ(f.report["unknown_exits"], 0);
+}
+
+TEST_F(Nanovisor, EachLevelCostsAConstantFactor) {
+    const Finished f = nanovisor("depth=5 measure=all workload=vmcall,rdmsr iterations=5");
+    ASSERT_EQ(f.status, 1) << f.out << f.err;
+    for (const char* kind : {"vmcall", "rdmsr"})
+        for (unsigned level = 3; level <= 5; ++level) {
+            const double factor = double(rows(f, level)[kind]) / double(rows(f, level - 1)[kind]);
+            EXPECT_GT(factor, 2.5) << kind << " at level " << level << "\n" << f.out;
+            EXPECT_LT(factor, 4.5) << kind << " at level " << level << "\n" << f.out;
+        }
+}
+
+/// Without VMCS shadowing each VMREAD and VMWRITE of a guest hypervisor is an exit.
+TEST_F(Nanovisor, VmcsShadowingSavesExits) {
+    for (const bool hidden_by_processor : {false, true}) {
+        const std::string words = "depth=3 workload=vmcall iterations=5";
+        const Finished shadow = nanovisor(words);
+        const Finished trap = hidden_by_processor ? nanovisor(words, {"--set", "vmx.vmcs_shadowing=false"})
+                                                  : nanovisor(words + " vmcs=trap");
+        ASSERT_EQ(trap.status, 1) << trap.out << trap.err;
+        EXPECT_TRUE(account(shadow, 1, "vmread", 0).is_null()) << "no VMREAD exits";
+        EXPECT_GT(account(trap, 1, "vmread", 0)["count"], 100);
+        EXPECT_GT(rows(trap, 3)["vmcall"], 2 * rows(shadow, 3)["vmcall"]);
+    }
+}
+
+TEST_F(Nanovisor, WithoutVpidAndOnOtherModels) {
+    for (const char* set : {"vmx.enable_vpid=false", "cpu.model=max", "cpu.model=haswell", "vmx.ept_1g_pages=false"}) {
+        const Finished f = nanovisor("depth=3 iterations=3", {"--set", set});
+        EXPECT_EQ(f.status, 1) << set << f.out << f.err;
+        EXPECT_EQ(rows(f, 3).size(), std::size(kinds)) << set;
+    }
+}
+
+TEST_F(Nanovisor, SaysWhyItCannotGoOn) {
+    const auto said = [](const std::string& words, std::vector<std::string> more) {
+        const Finished f = nanovisor(words, std::move(more));
+        EXPECT_EQ(f.status, 3) << f.out;
+        return f.out;
+    };
+    EXPECT_THAT(said("depht=1", {}), HasSubstr("the command line has an unknown word"));
+    EXPECT_THAT(said("workload=cpuidd", {}), HasSubstr("unknown workload"));
+    EXPECT_THAT(said("depth=1", {"--set", "vmx.enable_ept=false"}), HasSubstr("choose another CPU model"));
+    EXPECT_THAT(said("depth=40 workload=cpuid iterations=1", {"--set", "memory.size=24MiB"}), HasSubstr("memory is too small"));
+}
+
+}  // namespace
+}  // namespace droste::system_test
