@@ -11,7 +11,7 @@ EptLookup look_up_ept(const PhysicalMemory& memory, const VmxCapabilities& caps,
     c.ept_execute_only = caps.has("ept_execute_only"_vmx);
     c.ept_1gb = caps.has("ept_1g_pages"_vmx);
     c.eptp = eptp;
-    const TableEpt format(c);
+    const TableEpt format(c, eptp, GuestPagingControls{});
     // SDM "EPT Translation Mechanism": bits beyond the walk's range are not translated.
     if ((guest_physical >> (12 + 9 * format.levels)) != 0) return {};
     WalkPath path;
