@@ -13,6 +13,7 @@
 #include "cpu/jit/jit.h"
 #include "machine/machine_parts.h"
 #include "machine/routing_options.h"
+#include "machine/routing_report.h"
 #include "machine/timing_table.h"
 #include "machine/vmx_options.h"
 
@@ -294,6 +295,14 @@ RunSummary Machine::summary() const {
         levels.push_back(&processor->levels);
     }
     report_levels(levels, p.config.master_hz, s);
+    RouteAccounts routes;
+    RouteEstimates estimates(p.config.costs);
+    for (const auto& processor : p.processors) {
+        routes.add(processor->routes.accounts());
+        estimates.add(processor->estimates);
+    }
+    report_routes(routes, s);
+    report_estimates(estimates, s);
     std::vector<const VmxFailures*> failures;
     for (const auto& explainer : p.explainers)
         failures.push_back(&explainer->failures);

@@ -89,6 +89,7 @@ std::span<const OptionRow> routing_reason_options() { return reason_rows; }
 Result<RoutingConfig> routing_config(const Options& o) {
     RoutingConfig c;
     c.design = &routing_design(o.text("routing.design"));
+    c.estimate = c.design->name == "account";
     c.max_levels = static_cast<unsigned>(o.number("routing.max_levels"));
     c.direct_entry = o.flag("routing.direct_entry");
     if (!o.left_to_model("routing.walk_cycles")) c.walk_cycles = static_cast<u32>(o.number("routing.walk_cycles"));

@@ -195,6 +195,32 @@ std::string summary_json(const RunSummary& s) {
     j["cycles_in_level"] = s.cycles_in_level;
     j["vm_exits"] = s.vm_exits;
     j["unknown_exits"] = s.unknown_exits;
+    if (!s.routes.empty()) {
+        j["routes"] = Json::array();
+        for (const RouteSummary& r : s.routes)
+            j["routes"].push_back({{"level", r.level},
+                                   {"reason", r.reason},
+                                   {"destination", r.destination},
+                                   {"why", r.why},
+                                   {"count", r.count}});
+        j["route_fallbacks"] = Json::object();
+        for (const auto& [cause, count] : s.route_fallbacks)
+            j["route_fallbacks"][cause] = count;
+    }
+    if (!s.estimates.empty()) {
+        j["account"] = Json::array();
+        for (const EstimateSummary& e : s.estimates) {
+            Json designs = Json::object();
+            for (const auto& [name, cycles] : e.designs)
+                designs[name] = cycles;
+            j["account"].push_back({{"level", e.level},
+                                    {"reason", e.reason},
+                                    {"owner", e.owner},
+                                    {"count", e.count},
+                                    {"actual", e.actual},
+                                    {"designs", std::move(designs)}});
+        }
+    }
     j["exits"] = Json::array();
     for (const ExitSummary& e : s.exits)
         j["exits"].push_back({{"level", e.level},
@@ -219,6 +245,10 @@ std::string summary_text(const RunSummary& s, bool colour) {
     std::string out;
     if (!s.levels_table.empty())
         out += s.levels_table + "\n";
+    if (!s.routes_table.empty())
+        out += s.routes_table + "\n";
+    if (!s.estimates_table.empty())
+        out += s.estimates_table + "\n";
     for (const EntryFailureSummary& f : s.entry_failures) {
         if (!s.writers_recorded)
             out += failure_text(f);

@@ -118,6 +118,21 @@ struct LevelStart {
     u64 guest_ns = 0;
 };
 
+/// Exits that a routing design sent somewhere.
+struct RouteSummary {
+    unsigned level = 0, destination = 0;
+    std::string reason, why;
+    u64 count = 0;
+};
+/// Cycles of the round trips of one line of the exit table, and what each design would have made of them (means).
+struct EstimateSummary {
+    unsigned level = 0, owner = 0;
+    std::string reason;
+    u64 count = 0;
+    double actual = 0;
+    std::vector<std::pair<std::string, double>> designs;
+};
+
 struct RunSummary {
     RunEnd end;
     /// The keys of the configuration that are not at their default, and their values; of a file its name alone.
@@ -125,6 +140,10 @@ struct RunSummary {
     std::string stack;
     u64 depth = 0;
     std::string cpu_model, engine, timing_model, timing_table, timing_clock, routing_design;
+    std::vector<RouteSummary> routes;
+    std::vector<std::pair<std::string, u64>> route_fallbacks;  ///< by cause; those that occurred
+    std::vector<EstimateSummary> estimates;                    ///< of the design `account`
+    std::string routes_table, estimates_table;
     std::vector<std::string> features_left_out;  ///< vector extensions of the model that the host lacks
     u64 memory_bytes = 0;
     u64 ticks = 0, cycles = 0, guest_ns = 0;

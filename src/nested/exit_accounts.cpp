@@ -17,10 +17,11 @@ void ExitAccounts::exit(u32 node, unsigned level, u16 reason, const Meters& now)
     advance(0, now.cycles);
     if (node >= open_.size()) open_.resize(node + 1);
     Open& trip = open_[node];
+    if (listener_ != nullptr) listener_->exited(std::min(level, max_levels), reason, now.cycles);
     if (trip.open && trip.entered) {
         // It went on when it retired something since; otherwise this exit belongs to the same trip. The entering
         // VMLAUNCH or VMRESUME is itself a tick that the reading at the entry does not include.
-        if (now.ticks > trip.end.ticks + 1) close(trip);
+        if (now.ticks > trip.end.ticks + 1) close(node);
         else trip.entered = false;
     }
     if (trip.open) return;
@@ -29,10 +30,12 @@ void ExitAccounts::exit(u32 node, unsigned level, u16 reason, const Meters& now)
     trip.key = {std::min(level, max_levels), reason, 0};
     trip.start = now;
     trip.in_level = in_level_;
+    if (listener_ != nullptr) listener_->opened(node, trip.key.level, reason, now.cycles);
 }
 
 void ExitAccounts::entry(u32 node, unsigned level, const Meters& now) {
     advance(level, now.cycles);
+    if (listener_ != nullptr) listener_->entered(std::min(level, max_levels), now.cycles);
     // Whoever runs now takes part in the open round trips of the levels above it.
     for (Open& other : open_)
         if (other.open && !other.entered && level < other.key.level) other.key.owner = std::max(other.key.owner, level);
@@ -64,7 +67,9 @@ void ExitAccounts::add(const ExitAccounts& other) {
     unknown_ += other.unknown_;
 }
 
-void ExitAccounts::close(Open& trip) {
+void ExitAccounts::close(u32 node) {
+    Open& trip = open_[node];
+    if (listener_ != nullptr) listener_->closed(node, trip.key.owner, trip.end.cycles + 1);
     ExitLine& line = lines_[trip.key];
     ++line.count;
     line.round_trip.add(trip.end.cycles + 1 - trip.start.cycles);  // + 1: the instruction that is retired

@@ -41,9 +41,22 @@ struct ExitKey {
     friend auto operator<=>(const ExitKey&, const ExitKey&) = default;
 };
 
+/// Hears of round trips as they happen. All times are cycles.
+class RoundTripListener {
+public:
+    virtual ~RoundTripListener() = default;
+    virtual void opened(u32 node, unsigned level, u16 reason, u64 cycles) = 0;
+    virtual void exited(unsigned level, u16 reason, u64 cycles) = 0;  ///< every exit; before `opened`
+    virtual void entered(unsigned level, u64 cycles) = 0;             ///< every entry
+    virtual void closed(u32 node, unsigned owner, u64 end) = 0;
+    virtual void dropped(u32 node) = 0;                               ///< it will not be closed
+};
+
 /// Fed by the tracker's adapter with exits and entries in order; keeps one open round trip a node.
 class ExitAccounts {
 public:
+    /// Null: nobody listens.
+    void set_listener(RoundTripListener* listener) { listener_ = listener; }
     /// Node `node` of `level` left non-root operation at `now` (read before the exit was charged).
     void exit(u32 node, unsigned level, u16 reason, const Meters& now);
     /// Node `node` of `level` was entered; `now` was read after the entry was charged.
@@ -52,7 +65,9 @@ public:
     void settle(u64 cycles) { advance(running_level_, cycles); }
     /// Node `node` runs here after an exit on another processor.
     void migrated(u32 node) {
-        if (node < open_.size()) open_[node].open = open_[node].entered = false;
+        if (node >= open_.size()) return;
+        open_[node].open = open_[node].entered = false;
+        if (listener_ != nullptr) listener_->dropped(node);
     }
     /// Adds the closed round trips and the totals of another processor's accounts.
     void add(const ExitAccounts& other);
@@ -75,7 +90,8 @@ private:
         std::vector<u64> in_level_end;
     };
     void advance(unsigned level, u64 cycles);
-    void close(Open& trip);
+    void close(u32 node);
+    RoundTripListener* listener_ = nullptr;
     std::map<ExitKey, ExitLine> lines_;
     std::vector<Open> open_;        // by node
     std::vector<u64> in_level_ = std::vector<u64>(max_levels + 1);

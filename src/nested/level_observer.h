@@ -41,6 +41,7 @@ public:
         first_seen_.emplace_back();
     }
 
+    void set_listener(RoundTripListener* listener) { accounts_.set_listener(listener); }
     /// Complete up to the present cycle.
     const ExitAccounts& accounts() const;
     const LevelTracker& tracker() const { return tracker_; }

@@ -15,6 +15,7 @@ struct RoutingConfig {
     RoutePolicies policies{};               ///< of preset and routing.reasons
     unsigned max_levels = 8;
     bool direct_entry = false;
+    bool estimate = false;                  ///< the design `account`
     std::optional<u32> walk_cycles;         ///< for each level that is asked; else the timing table's route_level
     /// MSR routing_capability; 0: there is none.
     u64 capability() const;
