@@ -13,6 +13,7 @@ constexpr unsigned own_pages = 160;
 Page pool[ept_pool_pages];
 Page own_pool[own_pages];
 Page roots[ept_context_count];
+Translation translations[translation_count];
 
 struct Walk {
     Compose result = Compose::done;
@@ -148,6 +149,7 @@ EptContext& ept_for(Monitor& m, unsigned parent, u64 source)
 
 void drop_contexts(Monitor& m, unsigned parent, u64 source)
 {
+    forget_translations(m);
     // What was derived from the dropped tables at deeper levels goes, too.
     for (EptContext& e : m.ept) {
         if (!e.root || e.parent < parent) continue;
@@ -157,18 +159,30 @@ void drop_contexts(Monitor& m, unsigned parent, u64 source)
     }
 }
 
+void forget_translations(Monitor&)
+{
+    for (Translation& t : translations) t.context = nullptr;
+}
+
 u64 to_own(Monitor& m, unsigned level, u64 address)
 {
-    for (; level > 1; --level) {
-        const Context& c = *m.level[level].context;
-        if (!(c.vmcs12[slot(field::secondary_controls)] & bit(control::ept.number))) continue;
-        const Walk w = walk(m, level - 1, c.vmcs12[slot(field::eptp)], address);
-        if (w.result != Compose::done) return no_address;
-        address = w.address;
+    if (level == 1) {
+        if (address < m.lazy_first) return address + m.guest_offset;
+        const Walk w = walk(m, 0, m.own_ept.root, address);
+        return w.result == Compose::done ? w.address : no_address;
     }
-    if (address < m.lazy_first) return address + m.guest_offset;
-    const Walk w = walk(m, 0, m.own_ept.root, address);
-    return w.result == Compose::done ? w.address : no_address;
+    const Context& c = *m.level[level].context;
+    if (!(c.vmcs12[slot(field::secondary_controls)] & bit(control::ept.number))) return to_own(m, level - 1, address);
+    const u64 page = address & ~(page_size - 1);
+    Translation& t = translations[(page / page_size * 29 + level * 61) % translation_count];
+    if (t.context != &c || t.page != page) {
+        const Walk w = walk(m, level - 1, c.vmcs12[slot(field::eptp)], page);
+        if (w.result != Compose::done) return no_address;
+        const u64 own = to_own(m, level - 1, w.address);
+        if (own == no_address) return no_address;
+        t = {page, own, &c};
+    }
+    return t.own + (address - page);
 }
 
 Compose compose(Monitor& m, unsigned level, u64 address, u64 access, u64& below)

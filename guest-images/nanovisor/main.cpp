@@ -24,6 +24,7 @@ extern "C" [[noreturn]] void boot_main(nano::u32 magic, nano::u64 information)
     if (m.options.level == m.options.depth) finish(0);
     m.serves = 1;
     turn_vmx_on(m);
+    if (m.options.routing != Routing::sdm) start_routing(m);
     make_nested_instance(m);
     run(m);
 }

@@ -196,6 +196,11 @@ u32 merge(Monitor& m, unsigned level)
     u64 primary = v[slot(field::primary_controls)] | bit(control::secondary_controls.number);
     u64 secondary = has(v, control::secondary_controls) ? v[slot(field::secondary_controls)] : 0;
     secondary |= bit(control::ept.number);
+    const auto lies_in_room = [&](u8 s) {
+        const u64 a = c.in_region[s];
+        return a == address_of(merged_bitmaps[2 * level - 2]) || a == address_of(merged_bitmaps[2 * level - 1]) ||
+               a == address_of(own_io_bitmap());
+    };
     // Without MSR bitmaps every access exits, and without I/O bitmaps those exit that the guest hypervisor wants, and ours.
     if (has(v, control::msr_bitmaps))
         set(c, slot(field::msr_bitmap),
@@ -209,6 +214,8 @@ u32 merge(Monitor& m, unsigned level)
         set(c, slot(field::io_bitmap_a), address_of(own_io_bitmap()));
         set(c, slot(field::io_bitmap_b), address_of(empty_io_bitmap()));
     }
+    const bool own_bits_added = (has(v, control::msr_bitmaps) && lies_in_room(slot(field::msr_bitmap))) ||
+                                (!has(v, control::unconditional_io) && lies_in_room(slot(field::io_bitmap_a)));
     if (level <= m.serves) {
         secondary &= ~bit(control::vmcs_shadowing.number);
         secondary |= serving_controls(m, c);
@@ -245,6 +252,7 @@ u32 merge(Monitor& m, unsigned level)
     if (loads) set(c, slot(field::entry_msr_load_address), own(v[slot(field::entry_msr_load_address)]));
     set(c, slot(field::exit_msr_store_count), stores);
     if (stores) set(c, slot(field::exit_msr_store_address), own(v[slot(field::exit_msr_store_address)]));
+    if (m.options.routing != Routing::sdm) program_routing(m, level, own_bits_added);
     return good ? 0 : error::entry_controls;
 }
 

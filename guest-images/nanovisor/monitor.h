@@ -55,6 +55,7 @@ struct Context {
     FieldImage vmcs12; // as of the last entry
     EptContext* ept;
     u64 age;
+    u64 routing_link, routing_reasons, routing_exceptions; // as programmed; 0: not yet
 };
 
 // Software at one level, as far as it acts as a hypervisor that this one serves.
@@ -85,6 +86,7 @@ struct Monitor {
     u64 memory_size;  // of this instance
     u64 guest_offset; // where its guest's address 0 lies
     u64 guest_size;
+    unsigned routes_levels; // that the processor's links may chain
     unsigned serves;  // VMX instructions of levels up to this one are emulated here
     bool hardware_shadow;
     unsigned running; // the level that the processor is in
@@ -103,6 +105,13 @@ struct Monitor {
 };
 
 extern Monitor monitor;
+
+// to_own() remembers, until a guest's INVEPT.
+struct Translation {
+    u64 page, own;
+    const Context* context;
+};
+constexpr unsigned translation_count = 1024;
 
 struct Registers {
     u64 gpr[16];
@@ -137,6 +146,7 @@ void drop_contexts(Monitor& m, unsigned parent, u64 source); // source no_addres
 EptContext& ept_for(Monitor& m, unsigned parent, u64 source);
 // Where an address of this level lies in this hypervisor's memory; no_address when it is not mapped.
 u64 to_own(Monitor& m, unsigned level, u64 address);
+void forget_translations(Monitor& m);
 // missing_in_guest: the guest hypervisor just below did not map it; missing_below: one further below; missing_here: this one.
 enum class Compose : u8 { done, missing_in_guest, misconfigured, missing_below, missing_here };
 Compose compose(Monitor& m, unsigned level, u64 address, u64 access, u64& below); // below: the address at level 1
@@ -154,6 +164,11 @@ void fail_entry(Monitor& m, unsigned level, u64 exit_reason);
 
 // route.cpp
 bool wants(Monitor& m, unsigned level, u32 exit_reason); // does the hypervisor at level - 1 want this exit of `level`?
+
+// links.cpp: exit routing
+void start_routing(Monitor& m);
+void program_routing(Monitor& m, unsigned level, bool own_bitmaps_matter); // the VMCS02 of `level` is loaded
+void find_running(Monitor& m);
 
 // operand.cpp
 u64 linear_of_operand(u64 information);

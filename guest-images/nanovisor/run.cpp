@@ -98,6 +98,7 @@ void run(Monitor& m)
             continue;
         }
         c.launched = true;
+        if (m.options.routing != Routing::sdm) find_running(m);
         exited(m);
     }
 }

@@ -148,6 +148,7 @@ void emulate_entry(Monitor& m, bool launch)
     if (!above.context || above.context->parent != level || above.context->source != l.current) {
         const u64 here = address_of(*l.context->region);
         above.context = &context_for(m, level, l.current, l.current_region);
+        forget_translations(m);
         load(m, here);
     }
     above.context->age = ++m.clock;

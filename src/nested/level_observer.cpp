@@ -55,11 +55,10 @@ void LevelObserver::vmwrite(Field, u64, bool) { ++vmwrites_; }
 
 void LevelObserver::entered(const EntryEvent& event) {
     ++entries_;
-    arrived(event);
+    arrived(event, tracker_.entered(event.vmcs, processor_));
 }
 
-void LevelObserver::arrived(const EntryEvent& event) {
-    const u32 node = tracker_.entered(event.vmcs, processor_);
+void LevelObserver::arrived(const EntryEvent& event, u32 node) {
     const unsigned level = tracker_.level_of(node);
     // The clocks of two processors have no common zero: a round trip that began on another one is not counted.
     if (tracker_.node(node).exited_on != processor_) accounts_.migrated(node);
@@ -96,7 +95,8 @@ void LevelObserver::exit_recognised(const ExitEvent& event) {
 // The hypervisor of the now current VMCS's guest runs, without an entry of level 0.
 void LevelObserver::exited_to_non_root(const ExitEvent& event) {
     arrived({.vmcs = event.vmcs_after, .launch = false, .ticks = event.ticks, .cycles_before = event.cycles_before,
-             .linear_rip = event.linear_rip});
+             .linear_rip = event.linear_rip},
+            tracker_.came_back(event.vmcs_after, processor_));
 }
 
 void LevelObserver::entered_from_non_root(const EntryEvent& event) { entered(event); }

@@ -70,7 +70,7 @@ public:
 private:
     Meters meters(u64 ticks, u64 cycles) const;
     /// The guest of a VMCS runs from now on.
-    void arrived(const EntryEvent& event);
+    void arrived(const EntryEvent& event, u32 node);
     /// A VMX instruction attempted in non-root operation: what it would do to the attempting hypervisor.
     void attempted(const ExitEvent& event, u32 node);
     const Cpu& cpu_;

@@ -27,14 +27,20 @@ u32 LevelTracker::child(u32 parent, u64 vmcs) {
 
 u32 LevelTracker::pending_guest(u32 hypervisor, u64 vmcs, unsigned processor) const {
     const Node& h = nodes_[hypervisor];
-    // Only one attempt can be the reason of this entry: the most recent one of a guest that is run through another
-    // VMCS. Deeper guests count too: H handles their attempts when they are direct children's aliases.
     u32 found = 0;
-    for (const auto& [address, use] : h.uses)
-        if (address != vmcs && use.runs != 0 && !use.alias && nodes_[use.runs].pending &&
-            nodes_[use.runs].exited_on == processor)
-            found = use.runs;
+    for (const auto& [address, use] : h.uses) {
+        const Node& guest = nodes_[use.runs];
+        if (address == vmcs || use.runs == 0 || !guest.pending || guest.exited_on != processor) continue;
+        if (use.alias && running_.size() > 1) continue;
+        if (found == 0 || guest.attempt > nodes_[found].attempt) found = use.runs;
+    }
     return found;
+}
+
+bool LevelTracker::runs_by_alias(u32 hypervisor, u32 guest) const {
+    for (const auto& [address, use] : nodes_[hypervisor].uses)
+        if (use.runs == guest && !use.alias) return false;
+    return true;
 }
 
 bool LevelTracker::may_serve(const Node::Use& use, u32 guest) const {
@@ -50,7 +56,9 @@ u32 LevelTracker::resolve(u32 hypervisor, u64 vmcs, unsigned processor) {
     const u32 guest = pending_guest(hypervisor, vmcs, processor);
     const Node::Use before = nodes_[hypervisor].uses[vmcs];
     Node::Use now = before;
-    if (guest != 0 && may_serve(before, guest)) {
+    const bool serves = guest != 0 && (runs_by_alias(hypervisor, guest) ? before.runs == 0 || before.alias
+                                                                        : may_serve(before, guest));
+    if (serves) {
         now.runs = resolve(guest, *nodes_[guest].pending, processor);
         now.via = guest;
         now.alias = true;
@@ -94,6 +102,15 @@ void LevelTracker::attempt_entry(u32 who) {
     Node& n = nodes_[who];
     if (n.current == no_vmcs) return;  // will fail
     n.pending = n.current;
+    n.attempt = ++attempts_;
+}
+
+u32 LevelTracker::came_back(u64 vmcs, unsigned processor) {
+    const auto& uses = nodes_[0].uses;
+    const auto use = uses.find(vmcs);
+    if (use == uses.end() || use->second.runs == 0) return entered(vmcs, processor);
+    resumed(use->second.runs, processor);
+    return use->second.runs;
 }
 
 u32 LevelTracker::entered(u64 vmcs, unsigned processor) {
@@ -104,7 +121,8 @@ u32 LevelTracker::entered(u64 vmcs, unsigned processor) {
 }
 
 void LevelTracker::visit(Archive& a) {
-    a.section("level tracker", 2);
+    a.section("level tracker", 3);
+    a.field("attempts", attempts_);
     u64 count = nodes_.size();
     a.field("nodes", count);
     if (a.mode() == Archive::Mode::load) nodes_.assign(std::min<u64>(count, 1u << 16), Node{});
@@ -115,6 +133,7 @@ void LevelTracker::visit(Archive& a) {
         a.field("vmcs", n.vmcs);
         a.field("current", n.current);
         a.field("exited_on", n.exited_on);
+        a.field("attempt", n.attempt);
         u64 pending = n.pending.value_or(no_vmcs);
         a.field("pending", pending);
         u64 uses = n.uses.size();

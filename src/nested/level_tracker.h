@@ -23,6 +23,7 @@ struct Node {
     // As a hypervisor:
     u64 current = no_vmcs;              ///< its current VMCS, in its own address space
     std::optional<u64> pending;         ///< it attempted to enter this VMCS, and has not run since
+    u64 attempt = 0;                    ///< number of that attempt: a later one has a greater
     u32 exited_on = 0;                  ///< processor that it left last
     struct Use {
         u32 runs = 0;                   ///< node that an entry with this VMCS runs; 0 not yet known
@@ -39,6 +40,8 @@ struct Node {
 ///   2. Else w keeps the node it stands for; a new w is a direct child of H.
 ///   3. A VMCS that stands for a guest hypervisor, and one that serves the attempts of another guest, is no candidate
 ///      for rule 1 on a machine with several processors: the attempt belongs to a guest that was preempted.
+///   4. Of several pending attempts the latest counts. A guest that is itself run by an alias made an attempt that H emulates
+///      in its place, when none of the guests between them attempted anything since: H serves several levels.
 /// One tracker serves all processors, since guests migrate. Only an attempt that was made on the entering processor
 /// counts. An attempt is pending until the node that made it runs again. H is root for entries that the hardware executes,
 /// and any non-root node for entries it attempts; the rules are the same, so aliases resolve at any depth.
@@ -55,6 +58,8 @@ public:
     void attempt_entry(u32 who);
     /// The hardware entered `vmcs`; returns the node that runs now.
     u32 entered(u64 vmcs, unsigned processor = 0);
+    /// The processor went to the guest of `vmcs` by itself; returns the node that runs now.
+    u32 came_back(u64 vmcs, unsigned processor = 0);
     /// The hardware is back in root; `running()` is 0 from now on.
     void left(unsigned processor = 0) {
         nodes_[running_[processor]].exited_on = processor;
@@ -79,6 +84,8 @@ private:
     /// A guest of `hypervisor` with a pending attempt, run through another VMCS than `vmcs`; 0 when there is none.
     u32 pending_guest(u32 hypervisor, u64 vmcs, unsigned processor) const;
     bool may_serve(const Node::Use& use, u32 guest) const;
+    bool runs_by_alias(u32 hypervisor, u32 guest) const;
+    u64 attempts_ = 0;
     std::vector<Node> nodes_;
     std::vector<u32> running_;       // by processor
     std::vector<u8> in_operation_;   // by processor: root executed VMXON

@@ -66,6 +66,40 @@ TEST(LevelTracker, KnowsEveryLevelOfASoftwareStack) {
     }
 }
 
+/// Level 0 serves the VMX instructions of all levels: an entry that it makes is what the exiting level asked for, and the
+/// processor goes back to that level by itself.
+TEST(LevelTracker, KnowsLevelsThatLevel0ServesItself) {
+    LevelTracker t;
+    const auto real = [](unsigned level) { return 0x9000 + level * 0x1000ull; };   // level 0's VMCS for a level
+    const auto kept = [](unsigned level) { return 0x100000 + level * 0x1000ull; }; // what the level below keeps for it
+    t.entered(real(1));
+    for (unsigned level = 1; level <= 6; ++level) {
+        ASSERT_EQ(t.level_of(t.running()), level);
+        t.vmxon(t.running());
+        t.vmptrld(t.running(), kept(level + 1));
+        for (unsigned round = 0; round < 3; ++round) {
+            const u32 hypervisor = t.running();
+            t.attempt_entry(hypervisor);
+            t.left();
+            EXPECT_EQ(t.level_of(t.entered(real(level + 1))), level + 1);
+            EXPECT_EQ(t.node(t.running()).parent, hypervisor);
+            t.left();  // an exit that level 0 handles
+            EXPECT_EQ(t.level_of(t.entered(real(level + 1))), level + 1);
+            t.left();
+            EXPECT_EQ(t.came_back(real(level)), hypervisor);
+        }
+        t.attempt_entry(t.running());
+        t.left();
+        t.entered(real(level + 1));
+    }
+    // Several levels down at once.
+    t.left();
+    EXPECT_EQ(t.level_of(t.came_back(real(2))), 2u);
+    t.attempt_entry(t.running());
+    t.left();
+    EXPECT_EQ(t.level_of(t.entered(real(3))), 3u);
+}
+
 TEST(LevelTracker, CostMultipliesWithDepth) {
     const auto entries_of_one_exit = [](unsigned depth) {
         Stack stack;

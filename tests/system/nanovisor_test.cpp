@@ -149,5 +149,62 @@ TEST_F(Nanovisor, SaysWhyItCannotGoOn) {
     EXPECT_THAT(said("depth=40 workload=cpuid iterations=1", {"--set", "memory.size=24MiB"}), HasSubstr("memory is too small"));
 }
 
+/// Level 0 programs the processor's exit routing: designs, and how deep the links may go.
+class NanovisorRouting : public ::testing::TestWithParam<const char*> {
+protected:
+    void SetUp() override { SKIP_WITHOUT_IMAGE("nanovisor/nanovisor.flat"); }
+    Finished routed(unsigned depth, const std::string& words, const std::string& max_levels = "20") const {
+        const std::string design = GetParam();
+        return nanovisor("depth=" + std::to_string(depth) + " routing=" + design + " " + words,
+                         {"--set", "routing.design=" + design, "--set", "routing.max_levels=" + max_levels});
+    }
+};
+
+TEST_P(NanovisorRouting, SixteenLevels) {
+    const Finished two = routed(2, ""), sixteen = routed(16, "iterations=3");
+    for (const auto& [f, depth] : {std::pair{&two, 2u}, {&sixteen, 16u}}) {
+        ASSERT_EQ(f->status, 1) << f->out << f->err;
+        EXPECT_EQ(rows(*f, depth).size(), std::size(kinds)) << f->out;
+        EXPECT_EQ(f->report["unknown_exits"], 0);
+        EXPECT_TRUE(f->report["vm_entry_failures"].empty());
+    }
+    // One entry by level 0 for each exit, whatever the depth. (CPUID is a chain: each hypervisor executes it, too. EPT faults
+    // walk the tables of all levels.)
+    for (const char* kind : {"vmcall", "rdmsr", "wrmsr", "out", "in", "hlt", "cr_access", "ud", "gp", "pf"})
+        EXPECT_LT(rows(sixteen, 16)[kind], 2 * rows(two, 2)[kind]) << kind;
+}
+
+TEST_P(NanovisorRouting, OneEntryByLevel0ForEachHypercall) {
+    for (const unsigned depth : {2u, 3u, 7u}) {
+        const Finished f = routed(depth, "workload=vmcall iterations=21");
+        ASSERT_EQ(f.status, 1) << f.out << f.err;
+        EXPECT_EQ(account(f, depth, "vmcall", depth - 1)["amplification"], 2) << "the exit, and the hypervisor's VMRESUME";
+    }
+}
+
+TEST_P(NanovisorRouting, DeeperThanTheLinks) {
+    const Finished f = routed(6, "iterations=3", "3");
+    ASSERT_EQ(f.status, 1) << f.out << f.err;
+    EXPECT_EQ(rows(f, 6).size(), std::size(kinds)) << "level 0 reflects what the processor cannot";
+}
+
+TEST_P(NanovisorRouting, EqualRunsAreEqual) {
+    const std::string words = "iterations=3";
+    EXPECT_EQ(without_host_time(routed(4, words).report), without_host_time(routed(4, words).report));
+}
+
+INSTANTIATE_TEST_SUITE_P(Designs, NanovisorRouting, ::testing::Values("links", "layered", "parent-context"),
+                         [](const auto& i) {
+                             std::string name = i.param;
+                             std::erase(name, '-');
+                             return name;
+                         });
+
+TEST_F(Nanovisor, RoutingNeedsTheProcessors) {
+    EXPECT_THAT(nanovisor("depth=2 routing=links").out, HasSubstr("this machine has no exit routing"));
+    EXPECT_THAT(nanovisor("depth=2 routing=links", {"--set", "routing.design=layered"}).out,
+                HasSubstr("this machine's routing.design is another"));
+}
+
 }  // namespace
 }  // namespace droste::system_test
