@@ -37,9 +37,6 @@ constexpr Dependency dependencies[] = {
     {"enable_pml"_vmx, "enable_ept"_vmx},
     {"mode_based_execute_control_for_ept"_vmx, "enable_ept"_vmx},
     {"sub_page_write_permissions_for_ept"_vmx, "enable_ept"_vmx},
-    {"intel_pt_uses_guest_physical_addresses"_vmx, "enable_ept"_vmx},
-    {"intel_pt_uses_guest_physical_addresses"_vmx, "load_ia32_rtit_ctl"_vmx},
-    {"intel_pt_uses_guest_physical_addresses"_vmx, "clear_ia32_rtit_ctl"_vmx},
     {"enable_hlat"_vmx, "enable_ept"_vmx},
     {"ept_paging_write_control"_vmx, "enable_ept"_vmx},
     {"guest_paging_verification"_vmx, "enable_ept"_vmx},
@@ -63,9 +60,6 @@ constexpr Dependency dependencies[] = {
     {"entry_load_ia32_fred"_vmx, "nested_exceptions"_vmx},
     {"entry_load_ia32_fred"_vmx, "injection_with_any_error_code"_vmx},
     // Software that finds one control of a pair alone takes it for a defect.
-    {"exit_load_ia32_perf_global_ctrl"_vmx, "entry_load_ia32_perf_global_ctrl"_vmx},
-    {"entry_load_ia32_perf_global_ctrl"_vmx, "exit_load_ia32_perf_global_ctrl"_vmx},
-    {"save_ia32_perf_global_ctl"_vmx, "entry_load_ia32_perf_global_ctrl"_vmx},
     {"exit_load_ia32_pat"_vmx, "entry_load_ia32_pat"_vmx},
     {"entry_load_ia32_pat"_vmx, "exit_load_ia32_pat"_vmx},
     {"exit_load_ia32_efer"_vmx, "entry_load_ia32_efer"_vmx},
@@ -101,7 +95,7 @@ constexpr FeatureNeed feature_needs[] = {
     {"virtualize_ia32_spec_ctrl"_vmx, Feature::ibrs_ibpb},
     {"entry_load_ia32_spec_ctrl"_vmx, Feature::ibrs_ibpb},
     {"enable_user_wait_and_pause"_vmx, Feature::waitpkg},
-    {"enable_pconfig"_vmx, Feature::pconfig},        {"enable_msr_list_instructions"_vmx, Feature::msrlist},
+    {"enable_msr_list_instructions"_vmx, Feature::msrlist},
     {"prematurely_busy_shadow_stack"_vmx, Feature::cet_ss},
     {"ept_supervisor_shadow_stack"_vmx, Feature::cet_ss},
 };

@@ -14,9 +14,13 @@ namespace droste::test {
 namespace {
 
 /// `asked`: of no model, there when it is asked for by name.
-enum Model { nehalem, haswell, skylake, icelake, sapphire_rapids, max, asked, never };
-constexpr std::string_view model_names[] = {"nehalem",    "haswell",         "skylake-sp",
-                                            "icelake-sp", "sapphire-rapids", "max"};
+enum Model {
+    nehalem, westmere, sandy_bridge, ivy_bridge, haswell, broadwell, skylake, icelake, sapphire_rapids, max,
+    asked, never
+};
+constexpr std::string_view model_names[] = {"nehalem",    "westmere",   "sandy-bridge",    "ivy-bridge", "haswell",
+                                            "broadwell",  "skylake-sp", "icelake-sp", "sapphire-rapids", "max"};
+constexpr u8 timer_rates[] = {5, 7, 5, 5, 5, 5, 7, 5, 5, 5};
 
 /// A model by name that has every CPU feature, so that the generation alone decides.
 CpuModel with_all_features(Model which) {
@@ -51,7 +55,7 @@ constexpr Row rows[] = {
     {"nmi_exiting", 0x481, 35, nehalem},
     {"virtual_nmis", 0x481, 37, nehalem},
     {"activate_vmx_preemption_timer", 0x481, 38, nehalem},
-    {"process_posted_interrupts", 0x481, 39, haswell},
+    {"process_posted_interrupts", 0x481, 39, ivy_bridge},
     {"interrupt_window_exiting", 0x482, 34, nehalem},
     {"use_tsc_offsetting", 0x482, 35, nehalem},
     {"hlt_exiting", 0x482, 39, nehalem},
@@ -76,23 +80,23 @@ constexpr Row rows[] = {
     {"activate_secondary_controls", 0x482, 63, nehalem},
     {"virtualize_apic_accesses", 0x48B, 32, nehalem},
     {"enable_ept", 0x48B, 33, nehalem},
-    {"descriptor_table_exiting", 0x48B, 34, haswell},
+    {"descriptor_table_exiting", 0x48B, 34, westmere},
     {"enable_rdtscp", 0x48B, 35, nehalem},
     {"virtualize_x2apic_mode", 0x48B, 36, nehalem},
     {"enable_vpid", 0x48B, 37, nehalem},
     {"wbinvd_exiting", 0x48B, 38, nehalem},
-    {"unrestricted_guest", 0x48B, 39, haswell},
-    {"apic_register_virtualization", 0x48B, 40, haswell},
-    {"virtual_interrupt_delivery", 0x48B, 41, haswell},
+    {"unrestricted_guest", 0x48B, 39, westmere},
+    {"apic_register_virtualization", 0x48B, 40, ivy_bridge},
+    {"virtual_interrupt_delivery", 0x48B, 41, ivy_bridge},
     {"pause_loop_exiting", 0x48B, 42, nehalem},
-    {"rdrand_exiting", 0x48B, 43, haswell},
+    {"rdrand_exiting", 0x48B, 43, ivy_bridge},
     {"enable_invpcid", 0x48B, 44, haswell},
     {"enable_vm_functions", 0x48B, 45, haswell},
     {"vmcs_shadowing", 0x48B, 46, haswell},
     {"enable_encls_exiting", 0x48B, 47, never},
-    {"rdseed_exiting", 0x48B, 48, skylake},
-    {"enable_pml", 0x48B, 49, skylake},
-    {"ept_violation_ve", 0x48B, 50, skylake},
+    {"rdseed_exiting", 0x48B, 48, broadwell},
+    {"enable_pml", 0x48B, 49, broadwell},
+    {"ept_violation_ve", 0x48B, 50, broadwell},
     {"conceal_vmx_from_pt", 0x48B, 51, never},
     {"enable_xsaves_xrstors", 0x48B, 52, skylake},
     {"pasid_translation", 0x48B, 53, never},
@@ -158,7 +162,7 @@ constexpr Row rows[] = {
     {"ept_uncacheable", 0x48C, 8, nehalem},
     {"ept_write_back", 0x48C, 14, nehalem},
     {"ept_2m_pages", 0x48C, 16, nehalem},
-    {"ept_1g_pages", 0x48C, 17, haswell},
+    {"ept_1g_pages", 0x48C, 17, westmere},
     {"invept", 0x48C, 20, nehalem},
     {"ept_accessed_and_dirty_flags", 0x48C, 21, haswell},
     {"ept_violation_advanced_information", 0x48C, 22, skylake},
@@ -170,7 +174,7 @@ constexpr Row rows[] = {
     {"invvpid_single_context", 0x48C, 41, nehalem},
     {"invvpid_all_contexts", 0x48C, 42, nehalem},
     {"invvpid_single_context_retaining_globals", 0x48C, 43, nehalem},
-    {"store_efer_lma", 0x485, 5, haswell},
+    {"store_efer_lma", 0x485, 5, westmere},
     {"activity_state_hlt", 0x485, 6, nehalem},
     {"activity_state_shutdown", 0x485, 7, nehalem},
     {"activity_state_wait_for_sipi", 0x485, 8, nehalem},
@@ -325,9 +329,6 @@ constexpr Pair dependencies[] = {
     {"enable_pml", "enable_ept"},
     {"mode_based_execute_control_for_ept", "enable_ept"},
     {"sub_page_write_permissions_for_ept", "enable_ept"},
-    {"intel_pt_uses_guest_physical_addresses", "enable_ept"},
-    {"intel_pt_uses_guest_physical_addresses", "load_ia32_rtit_ctl"},
-    {"intel_pt_uses_guest_physical_addresses", "clear_ia32_rtit_ctl"},
     {"enable_hlat", "enable_ept"},
     {"ept_paging_write_control", "enable_ept"},
     {"guest_paging_verification", "enable_ept"},
@@ -348,9 +349,6 @@ constexpr Pair dependencies[] = {
     {"nested_exceptions", "entry_load_ia32_fred"},
     {"entry_load_ia32_fred", "nested_exceptions"},
     {"entry_load_ia32_fred", "injection_with_any_error_code"},
-    {"exit_load_ia32_perf_global_ctrl", "entry_load_ia32_perf_global_ctrl"},
-    {"entry_load_ia32_perf_global_ctrl", "exit_load_ia32_perf_global_ctrl"},
-    {"save_ia32_perf_global_ctl", "entry_load_ia32_perf_global_ctrl"},
     {"exit_load_ia32_pat", "entry_load_ia32_pat"},
     {"entry_load_ia32_pat", "exit_load_ia32_pat"},
     {"exit_load_ia32_efer", "entry_load_ia32_efer"},
@@ -379,18 +377,33 @@ Capability named(std::string_view name) {
     return {};
 }
 
+/// The row that a refusal names: the first of `dependent` whose other part goes when `gone` does.
+std::string_view first_missing(std::string_view dependent, std::string_view gone) {
+    std::set<std::string_view> removed{gone};
+    for (std::size_t before = 0; before != removed.size();) {
+        before = removed.size();
+        for (const Pair& d : dependencies)
+            if (removed.contains(d.on))
+                removed.insert(d.dependent);
+    }
+    for (const Pair& d : dependencies)
+        if (d.dependent == dependent && removed.contains(d.on))
+            return d.on;
+    return "none";
+}
+
 TEST(CapabilityDependencies, GoTogetherAndAreNamed) {
     const VmxCapabilities all = capabilities(max);
     for (const Pair& d : dependencies) {
         SCOPED_TRACE(::testing::Message() << d.dependent << " on " << d.on);
-        if (!all.has(named(d.dependent)))
-            continue;  // not implemented
+        ASSERT_TRUE(all.has(named(d.dependent)));
         const VmxCapabilities without = capabilities(max, {off(d.on)});
         EXPECT_FALSE(without.has(named(d.dependent)));
         const auto wanted = make_vmx_capabilities(with_all_features(max), {off(d.on), on(d.dependent)});
         ASSERT_FALSE(wanted);
-        EXPECT_NE(wanted.error().text.find(d.dependent), std::string::npos) << wanted.error().text;
-        EXPECT_NE(wanted.error().text.find(" needs "), std::string::npos) << wanted.error().text;
+        const std::string sentence =
+            std::string(d.dependent) + " needs " + std::string(first_missing(d.dependent, d.on)) + ",";
+        EXPECT_NE(wanted.error().text.find(sentence), std::string::npos) << wanted.error().text << "\n" << sentence;
     }
     // and not the other way round, unless that is a row too
     for (const Pair& d : dependencies) {
@@ -402,6 +415,34 @@ TEST(CapabilityDependencies, GoTogetherAndAreNamed) {
         const VmxCapabilities without = capabilities(max, {off(d.dependent)});
         EXPECT_TRUE(without.has(named(d.on)) || d.dependent == "virtual_interrupt_delivery") << d.on;
     }
+}
+
+TEST(CapabilityDependencies, WordsComeAndGoWithTheirActivation) {
+    struct Activation {
+        std::string_view by;
+        VmxWord word;
+    };
+    for (const Activation& a : {Activation{"activate_secondary_controls", VmxWord::secondary},
+                                Activation{"activate_tertiary_controls", VmxWord::tertiary},
+                                Activation{"activate_secondary_exit_controls", VmxWord::secondary_exit}}) {
+        SCOPED_TRACE(a.by);
+        const auto word = static_cast<unsigned>(a.word);
+        const VmxCapabilities all = capabilities(max), without = capabilities(max, {off(a.by)});
+        EXPECT_NE(all.supported[word], 0u);
+        EXPECT_EQ(without.supported[word], 0u);
+        EXPECT_FALSE(without.has(named(a.by)));
+        std::vector<std::string> each;
+        for (const CapabilityRow& r : capability_rows)
+            if (r.word == a.word && all.has({r.word, r.bit}))
+                each.push_back(off(r.name));
+        EXPECT_FALSE(capabilities(max, each).has(named(a.by))) << "nothing is left to activate";
+    }
+}
+
+TEST(CapabilityRows, PreemptionTimerRateOfTheGeneration) {
+    for (unsigned model = nehalem; model <= max; ++model)
+        EXPECT_EQ(capability_msr(capabilities(static_cast<Model>(model)), 0x485) & 0x1F, timer_rates[model])
+            << model_names[model];
 }
 
 struct Need {
@@ -424,7 +465,6 @@ constexpr Need needs[] = {
     {"virtualize_ia32_spec_ctrl", Feature::ibrs_ibpb},
     {"entry_load_ia32_spec_ctrl", Feature::ibrs_ibpb},
     {"enable_user_wait_and_pause", Feature::waitpkg},
-    {"enable_pconfig", Feature::pconfig},
     {"enable_msr_list_instructions", Feature::msrlist},
     {"prematurely_busy_shadow_stack", Feature::cet_ss},
     {"ept_supervisor_shadow_stack", Feature::cet_ss},
