@@ -9,7 +9,7 @@
 namespace droste {
 namespace {
 
-constexpr u64 eptp_accessed_dirty = 0x40;
+constexpr u64 eptp_accessed_dirty = 0x40, eptp_supervisor_shadow_stack = 0x80;
 
 bool fail(WalkFault& fault, WalkFault::Kind kind, u64 guest_physical, u64 qualification) {
     fault = WalkFault{};
@@ -58,7 +58,9 @@ u8 rights_of(const GuestPagingControls& guest, u64 all) {
 }
 
 /// The right that an access takes.
-u8 needed(const EptAccess& a) {
+u8 needed(u64 eptp, const EptAccess& a) {
+    if (a.supervisor_shadow_stack && (eptp & eptp_supervisor_shadow_stack))
+        return a.kind & ept_right::write ? ept_right::shadow_write : ept_right::shadow_read;
     const bool user_fetch = (a.kind & ept_right::execute) && a.user_linear;
     return user_fetch ? static_cast<u8>((a.kind & ~ept_right::execute) | ept_right::user_execute) : a.kind;
 }
@@ -103,8 +105,16 @@ bool walk_one(const WalkParts& parts, const OneEpt& ept, u64 guest_physical, con
     // SDM "EPT Violations": entries that refer to other tables must permit writes all the same.
     if (out.paging_write && above(path, ept_entry::write)) out.rights |= ept_right::paging_write;
 
-    u64 more = 0;  // of the qualification
-    u8 missing = static_cast<u8>(needed(access) & ~out.rights);
+    u64 more = access.shadow_stack ? ept_qualification::shadow_stack : 0;  // of the qualification
+    if (!(ept.eptp & eptp_supervisor_shadow_stack)) {
+        out.rights |= static_cast<u8>((path.all & (ept_entry::read | ept_entry::write)) << ept_right::shadow_shift);
+    } else if (mapped && (leaf & ept_entry::supervisor_shadow_stack)) {
+        more |= ept_qualification::supervisor_shadow_stack_page;
+        // The entry that maps the page need not permit writes.
+        if ((path.all & ept_entry::read) && above(path, ept_entry::write))
+            out.rights |= ept_right::shadow_read | ept_right::shadow_write;
+    }
+    u8 missing = static_cast<u8>(needed(ept.eptp, access) & ~out.rights);
     if (mapped && missing == ept_right::write) {
         if (access.paging_structure) {
             if (out.rights & ept_right::paging_write) missing = 0;
@@ -125,7 +135,7 @@ bool walk_one(const WalkParts& parts, const OneEpt& ept, u64 guest_physical, con
     if (guest.verify_paging && guest.paging_write && mapped && missing == 0 &&
         (leaf & ept_entry::verify_paging) && !access.paging_verified) {
         missing = ept_right::read;
-        more = ept_qualification::paging_verification;
+        more |= ept_qualification::paging_verification;
     }
     if (!mapped || missing != 0) {
         fail(fault, WalkFault::Kind::ept_violation, guest_physical, access.kind | permissions(guest, path.all) | more);
@@ -187,8 +197,7 @@ bool walk_chain(const WalkParts& parts, const EptChain& chain, unsigned layer, u
             return false;
         }
     } else {
-        out = {.machine_page = address & ~0xFFFull,
-               .rights = ept_right::read | ept_right::write | ept_right::execute | ept_right::user_execute};
+        out = {.machine_page = address & ~0xFFFull, .rights = ept_right::all};
     }
     if (layer == 0) return true;
     EptAccess onward = access;

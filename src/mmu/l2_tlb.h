@@ -15,6 +15,7 @@ struct CachedTranslation {
     u8 attributes = 0;  ///< page_attribute
     u8 key = 0;
     u8 ept_rights = 7;   ///< read, write, execute
+    u8 shadow_rights = 3;  ///< what EPT leaves to supervisor shadow-stack accesses: read, write
     u8 page_shift = 12;  ///< size of the linear page that it is a piece of
     u8 contexts = 0;     ///< first-level contexts that may hold it, one bit each
     bool dirty = false;  ///< guest's and EPT's dirty flags are both set, or not needed

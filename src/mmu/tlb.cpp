@@ -203,14 +203,15 @@ bool Mmu::translate(u64 linear, u16 needed, Access access, Translation& out, Wal
                                   k.tables, k.ept_id, WalkEffects::architectural};
             LinearMapping m;
             if (!linear_walk(parts, linear, needed, m, fault)) return false;
-            constexpr u8 all_rights =
-                ept_right::read | ept_right::write | ept_right::execute | ept_right::user_execute;
-            EptMapping second{.machine_page = m.guest_page, .rights = all_rights};
+            EptMapping second{.machine_page = m.guest_page, .rights = ept_right::all};
             const bool user_linear = m.attributes & page_attribute::user;
             if (c.ept && !ept_walk(parts, m.guest_page | (linear & 0xFFF),
                                    {.kind = ept_access(access),
                                     .user_linear = user_linear,
-                                    .paging_verified = m.paging_verified},
+                                    .paging_verified = m.paging_verified,
+                                    .shadow_stack = (needed & shadow_right::any) != 0,
+                                    .supervisor_shadow_stack = (needed & shadow_right::any) != 0 &&
+                                                               (needed & shadow_right::user) == 0},
                                    second, fault)) {
                 fault.linear = Linear(linear);
                 if (fault.kind == WalkFault::Kind::ept_violation) fault.qualification |= linear_bits(c, m);
@@ -222,6 +223,7 @@ bool Mmu::translate(u64 linear, u16 needed, Access access, Translation& out, Wal
             t.attributes = m.attributes;
             t.key = m.key;
             t.ept_rights = linear_rights(second.rights, user_linear);
+            t.shadow_rights = (second.rights >> ept_right::shadow_shift) & 3;
             t.page_shift = m.page_shift;
             t.dirty = m.dirty && second.dirty;
             t.global = m.global;

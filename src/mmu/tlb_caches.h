@@ -95,8 +95,9 @@ struct Mmu::Caches {
     bool allows(const CachedTranslation& e, u16 needed) const {
         if (!(needed & shadow_right::any)) [[likely]] return rights(e) & needed;
         const bool write = needed & shadow_right::write;
+        const u8 by_ept = needed & shadow_right::user ? e.ept_rights : e.shadow_rights;
         return context[current].permissions.allows_shadow(e.attributes, e.key, needed) &&
-               (e.ept_rights & (write ? 2 : 1)) && (!write || e.dirty);
+               (by_ept & (write ? 2 : 1)) && (!write || e.dirty);
     }
     void note_write_tag(u64 machine_page) {
         const u64 f = memory.frame_index(machine_page);

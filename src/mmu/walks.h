@@ -22,9 +22,13 @@ inline constexpr unsigned permissions_shift = 3;  ///< read, write, execute, and
 }  // namespace ept_qualification
 
 /// Rights of a guest-physical page: bits 2:0 of the entries; execution from user-mode linear addresses, which is
-/// the same as execution without mode-based execute control; paging writes where other writes are forbidden.
+/// the same as execution without mode-based execute control; paging writes where other writes are forbidden;
+/// supervisor shadow-stack accesses, which EPTP bit 7 takes from the rights to read and to write.
 namespace ept_right {
 inline constexpr u8 read = 1, write = 2, execute = 4, user_execute = 8, paging_write = 16;
+inline constexpr unsigned shadow_shift = 5;
+inline constexpr u8 shadow_read = read << shadow_shift, shadow_write = write << shadow_shift;
+inline constexpr u8 all = read | write | execute | user_execute | shadow_read | shadow_write;
 }
 
 /// What an access by guest-physical address is.
@@ -33,6 +37,7 @@ struct EptAccess {
     bool user_linear = true;      ///< from a user-mode linear address (fetches)
     bool paging_structure = false;  ///< of the guest's: may be a paging write
     bool paging_verified = true;  ///< every guest paging structure used so far permits paging writes
+    bool shadow_stack = false, supervisor_shadow_stack = false;
 };
 
 /// A guest-physical page under EPT.

@@ -186,7 +186,7 @@ inline constexpr auto capability_rows = std::to_array<CapabilityRow>({
     {VmxWord::ept_vpid, 20, "invept"},
     {VmxWord::ept_vpid, 21, "ept_accessed_and_dirty_flags", VmxSince::haswell},
     {VmxWord::ept_vpid, 22, "ept_violation_advanced_information", VmxSince::skylake},
-    {VmxWord::ept_vpid, 23, "ept_supervisor_shadow_stack", VmxSince::unimplemented},  // sapphire_rapids
+    {VmxWord::ept_vpid, 23, "ept_supervisor_shadow_stack", VmxSince::sapphire_rapids},
     {VmxWord::ept_vpid, 25, "invept_single_context"},
     {VmxWord::ept_vpid, 26, "invept_all_contexts"},
     {VmxWord::ept_vpid, 32, "invvpid"},

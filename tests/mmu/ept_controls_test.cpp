@@ -2,6 +2,7 @@
 // The VM-execution controls that change EPT: execution by mode, sub-pages, paging writes, guest-paging
 // verification, and what decides whether a violation can become an exception.
 #include "ept_rig.h"
+#include "mmu/permissions.h"
 
 namespace droste::test {
 namespace {
@@ -398,6 +399,48 @@ TEST_F(EptControlsTest, GuestPhysicalAccessesToTheApicAccessPage) {
     EXPECT_FALSE(mmu.translate_guest_physical(GuestPhys(guest_page() + 0x20), Access::read, m, f));
     EXPECT_EQ(f.kind, WalkFault::Kind::apic_access);
     EXPECT_TRUE(mmu.translate_guest_physical(GuestPhys(guest_page() + 0x1000), Access::read, m, f));
+}
+
+// ---- shadow stacks
+
+TEST_F(EptControlsTest, SupervisorShadowStacksAreControlledByBit60) {
+    constexpr u64 sss = 1ull << 60, control = 0x80;
+    map_all();
+    const u64 slot = use_guest(p | a | d);  // a shadow-stack page: dirty, not writable
+    set_upper_accessed();
+    use_ept(eptp_wb4);
+    const u64 leaf = ept.slot(guest_page(), 1), upper = ept.slot(guest_page(), 2), upper_whole = ept.get(upper);
+    for (const bool on : {false, true})
+        for (const bool user_page : {false, true})
+            for (const bool store : {false, true})
+                for (unsigned i = 0; i < 16; ++i) {
+                    c.eptp = ept.root | eptp_wb4 | (on ? control : 0);
+                    apply();
+                    guest->put(slot, guest_page() | p | a | d | (user_page ? u : 0));
+                    const bool r = i & 1, wr = i & 2, bit60 = i & 4, upper_w = i & 8;
+                    if (wr && !r) continue;  // misconfigured
+                    ept.put(leaf, page | ept_wb | ept_x | (r ? ept_r : 0) | (wr ? ept_w : 0) | (bit60 ? sss : 0));
+                    ept.put(upper, upper_w ? upper_whole : upper_whole & ~u64{ept_w});
+                    fresh();
+                    mmu.flush_all();
+                    const u16 needed = static_cast<u16>((store ? shadow_right::write : shadow_right::read) |
+                                                        (user_page ? shadow_right::user : 0));
+                    const bool plain = store ? r && wr && upper_w : r;
+                    const bool allowed = on && !user_page ? r && upper_w && bit60 : plain;
+                    SCOPED_TRACE(testing::Message() << on << user_page << store << " " << i);
+                    for (unsigned again = 0; again < 2; ++again) {  // walked, and from the TLB
+                        f = {};
+                        ASSERT_EQ(mmu.translate_shadow_stack(Linear(linear), needed, t, f), allowed);
+                    }
+                    // What one kind of access has cached gives the others nothing.
+                    EXPECT_EQ(read(linear), r);
+                    f = {};
+                    ASSERT_EQ(mmu.translate_shadow_stack(Linear(linear), needed, t, f), allowed);
+                    if (allowed) continue;
+                    EXPECT_EQ(f.kind, WalkFault::Kind::ept_violation);
+                    EXPECT_EQ(f.qualification & 0x6003, 0x2000u | (store ? 2 : 1) | (on && bit60 ? 0x4000 : 0));
+                }
+    ept.put(upper, upper_whole);
 }
 
 }  // namespace

@@ -166,7 +166,7 @@ constexpr Row rows[] = {
     {"invept", 0x48C, 20, nehalem},
     {"ept_accessed_and_dirty_flags", 0x48C, 21, haswell},
     {"ept_violation_advanced_information", 0x48C, 22, skylake},
-    {"ept_supervisor_shadow_stack", 0x48C, 23, never},
+    {"ept_supervisor_shadow_stack", 0x48C, 23, sapphire_rapids},
     {"invept_single_context", 0x48C, 25, nehalem},
     {"invept_all_contexts", 0x48C, 26, nehalem},
     {"invvpid", 0x48C, 32, nehalem},

@@ -232,7 +232,7 @@ TEST_F(Translation, EptpSwitching) {
     refused(0xFFFFFFFF);
     refused(511, 1);
     refused(511, 63);
-    for (const u64 bad : {good ^ 0x20 ^ 0x18, good | 0x80, good | u64{1} << 46, good ^ 2, u64{0}}) {
+    for (const u64 bad : {good ^ 0x20 ^ 0x18, good | 0x100, good | u64{1} << 46, good ^ 2, u64{0}}) {
         m.poke<u64>(VmxMachine::eptp_list + 8 * 5, bad);
         refused(5);
     }
