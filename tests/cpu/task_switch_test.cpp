@@ -3,6 +3,7 @@
 // commit point.
 #include <functional>
 
+#include "cpu/cet.h"
 #include "cpu/debug.h"
 #include "system_machine.h"
 
@@ -235,6 +236,127 @@ TEST(TaskSwitch, NotInLongMode) {
     m.poke<u32>(0x4000, 0);
     m.poke<u16>(0x4004, other);
     EXPECT_EQ(m.fault_of({0xFF, 0x2C, 0x25, 0x00, 0x40, 0x00, 0x00}), gp(other));
+}
+
+// ---- shadow stacks
+
+constexpr u64 old_stack = 0x31000, new_stack = 0x32000;  // without paging every page serves
+constexpr Raised cp_return{21, 2};
+
+/// Both tasks at level 0 with shadow stacks; a token lies at `new_stack`.
+struct ShadowTasks : TaskMachine {
+    explicit ShadowTasks(u32 limit = 0x6B, bool wide = true) : TaskMachine(wide, limit) {
+        put(SystemMachine::tss_selector >> 3, descriptor(SystemMachine::tss, 0x6B, 0x8B));
+        cpu.segment(Seg::tr).limit = 0x6B;
+        cpu.cr4 |= cr4_bits::cet;
+        cpu.cet.s_cet = cet_bits::sh_stk_en;
+        cpu.cet.ssp = old_stack;
+        poke<u32>(other_tss + 0x68, new_stack);
+        poke<u64>(new_stack, new_stack);
+        cpu.context_changed();
+    }
+    /// What was delivered after the commit point.
+    Raised in_new_task(Raised before) {
+        EXPECT_EQ(before, none);
+        return {static_cast<u8>((cpu.rip - TestMachine::stops) / 16), pushed<u32>(0)};
+    }
+    Raised switched_by_jump() { return in_new_task(jump()); }
+    Raised switched_by_iret() { return in_new_task(fault_of({0xCF})); }
+};
+
+TEST(TaskSwitchWithShadowStacks, CallPushesItsReturnAndIretFreesTheToken) {
+    ShadowTasks m;
+    EXPECT_EQ(m.call(), none);
+    EXPECT_EQ(m.cpu.cet.ssp, new_stack - 24);
+    EXPECT_EQ(m.peek<u64>(new_stack), new_stack | 1) << "busy";
+    EXPECT_EQ(m.peek<u64>(new_stack - 8), TestMachine::code_selector);
+    EXPECT_EQ(m.peek<u64>(new_stack - 16), code + 7);
+    EXPECT_EQ(m.peek<u64>(new_stack - 24), old_stack);
+    EXPECT_EQ(m.fault_of({0xCF}), none);
+    EXPECT_EQ(m.cpu.rip, code + 7);
+    EXPECT_EQ(m.cpu.cet.ssp, old_stack);
+    EXPECT_EQ(m.peek<u64>(new_stack), new_stack) << "free";
+}
+
+TEST(TaskSwitchWithShadowStacks, JumpTakesTheTokenAlone) {
+    ShadowTasks m;
+    EXPECT_EQ(m.jump(), none);
+    EXPECT_EQ(m.cpu.cet.ssp, new_stack);
+    EXPECT_EQ(m.peek<u64>(new_stack), new_stack | 1);
+    EXPECT_EQ(m.peek<u64>(new_stack - 8), 0u);
+}
+
+TEST(TaskSwitchWithShadowStacks, ExceptionsPushToo) {
+    ShadowTasks m;
+    m.poke<u64>(TestMachine::idt + 8 * 6, gate(other, 0, 0x85));
+    m.write(code, {0x0F, 0x0B});
+    m.cpu.rip = code;
+    m.run_for(1);
+    EXPECT_EQ(m.cpu.segment(Seg::tr).selector, other);
+    EXPECT_EQ(m.peek<u64>(new_stack - 16), code);
+    EXPECT_EQ(m.cpu.cet.ssp, new_stack - 24);
+}
+
+TEST(TaskSwitchWithShadowStacks, TheNewTssMustHoldAPointerToAFreeToken) {
+    EXPECT_EQ(ShadowTasks(0x6A).jump(), (Raised{10, other}));
+    EXPECT_EQ(ShadowTasks(0x6B, false).jump(), (Raised{10, other})) << "a 16-bit TSS";
+    for (const u64 token : {u64{0}, new_stack | 1, new_stack + 8}) {
+        ShadowTasks m;
+        m.poke<u64>(new_stack, token);
+        EXPECT_EQ(m.switched_by_jump(), (Raised{10, other})) << std::hex << token;
+        EXPECT_EQ(m.cpu.segment(Seg::tr).selector, other) << "in the new task";
+        EXPECT_EQ(m.peek<u64>(new_stack), token);
+    }
+    ShadowTasks m;
+    m.poke<u32>(other_tss + 0x68, new_stack + 4);
+    EXPECT_EQ(m.switched_by_jump(), (Raised{10, other}));
+}
+
+TEST(TaskSwitchWithShadowStacks, ReturnIsCompared) {
+    for (const u64 at : {u64{8}, u64{16}}) {
+        ShadowTasks m;
+        EXPECT_EQ(m.call(), none);
+        m.poke<u64>(new_stack - at, m.peek<u64>(new_stack - at) ^ 0x10);
+        EXPECT_EQ(m.switched_by_iret(), cp_return) << at;
+        EXPECT_EQ(m.cpu.segment(Seg::tr).selector, SystemMachine::tss_selector) << "in the task returned to";
+        EXPECT_EQ(m.peek<u64>(new_stack), new_stack);
+    }
+    for (const u64 back : {old_stack + 2, old_stack | u64{1} << 32}) {
+        ShadowTasks m;
+        EXPECT_EQ(m.call(), none);
+        m.poke<u64>(new_stack - 24, back);
+        EXPECT_EQ(m.switched_by_iret(), cp_return) << std::hex << back;
+    }
+    ShadowTasks m;
+    EXPECT_EQ(m.call(), none);
+    m.cpu.cet.ssp += 4;
+    EXPECT_EQ(m.fault_of({0xCF}), (Raised{10, other})) << "a misaligned pointer is the current task's fault";
+    EXPECT_EQ(m.cpu.segment(Seg::tr).selector, other);
+}
+
+TEST(TaskSwitchWithShadowStacks, TrackerWaitsForEndbranchAfterCallsNotAfterReturns) {
+    ShadowTasks m;
+    m.cpu.cet.s_cet = cet_bits::endbr_en | cet_bits::suppress;
+    m.cpu.context_changed();
+    EXPECT_EQ(m.call(), none);
+    EXPECT_EQ(m.cpu.cet.s_cet, cet_bits::endbr_en | cet_bits::tracker);
+    m.cpu.cet.s_cet = cet_bits::endbr_en;
+    m.cpu.segments_changed();
+    EXPECT_EQ(m.fault_of({0xCF}), none);
+    EXPECT_EQ(m.cpu.cet.s_cet, cet_bits::endbr_en);
+}
+
+TEST(TaskSwitchWithShadowStacks, NotIntoVirtual8086Mode) {
+    ShadowTasks m;
+    m.poke<u32>(other_tss + 0x24, fixed1 | vm);
+    EXPECT_EQ(m.jump(), none) << "user shadow stacks are off";
+    ShadowTasks n;
+    n.cpu.cet.u_cet = cet_bits::endbr_en;
+    n.poke<u32>(other_tss + 0x24, fixed1 | vm);
+    n.poke<u32>(other_tss + 4, 0x6800);
+    n.poke<u16>(other_tss + 8, TestMachine::data_selector);
+    n.cpu.cet.pl_ssp[0] = new_stack;
+    EXPECT_EQ(n.switched_by_jump(), (Raised{10, other}));
 }
 
 }  // namespace

@@ -432,6 +432,12 @@ TEST(Intercepts, TaskSwitch) {
     EXPECT_EQ(run(m, {0xEA, 0, 0, 0, 0, 0x30, 0}), 9u);
     EXPECT_EQ(m.qualification(), 0x30u | 2u << 30);
     EXPECT_EQ(m.get("exit_instruction_length"_f), 7u);
+    // The descriptor is checked before.
+    m.poke<u64>(TestMachine::gdt + 8 * 6, 0x66ull | (0xC000ull << 16) | (0x89ull << 40));
+    m.set("exception_bitmap"_f, 1u << 10);
+    EXPECT_EQ(run(m, {0xEA, 0, 0, 0, 0, 0x30, 0}), 0u);
+    EXPECT_EQ(m.get("exit_interruption_information"_f), 0x80000B0Au);
+    EXPECT_EQ(m.get("exit_interruption_error_code"_f), 0x30u);
 }
 
 }  // namespace
