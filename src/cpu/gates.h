@@ -11,14 +11,14 @@ enum class Gate : u8 {
     cpuid, getsec, invd, xsetbv, vmx_instruction, invept, invvpid, task_switch,
     // closed by a control
     hlt, invlpg, mwait, rdpmc, rdtsc, cr3_load, cr3_store, cr8_load, cr8_store, mov_dr, io, msr, monitor, pause,
-    descriptor_table, wbinvd, rdrand, rdseed, vmread_vmwrite_bitmap,
+    descriptor_table, wbinvd, rdrand, rdseed,
     // "enable ..." controls that are 0: the instruction gives #UD
     rdtscp_disabled, invpcid_disabled, xsaves_disabled, wait_pause_disabled, pconfig_disabled, vmfunc_disabled,
     msrlist_disabled,
-    // UMWAIT and TPAUSE with "RDTSC exiting"; RDMSRLIST and WRMSRLIST without MSR bitmaps
-    umwait, tpause, rdmsrlist, wrmsrlist,
+    // RDMSRLIST and WRMSRLIST without MSR bitmaps
+    rdmsrlist, wrmsrlist,
     // accesses that need a look at masks, shadows or bitmaps (closed throughout non-root operation)
-    cr0_write, cr4_write, cr_read_shadow, exception, tpr_shadow, ple, invpcid_exits, xsave_bitmap, encls,
+    cr0_write, cr4_write, cr_read_shadow, exception, tpr_shadow, ple, invpcid_exits, xsave_bitmap,
     // "NMI exiting" is 1 and "virtual NMIs" is 0: IRET leaves blocking by NMI as it is
     iret_nmi_unblocking,
     count

@@ -54,6 +54,8 @@ public:
     virtual Decision write_msr(u32 index, u64 value, const Insn& in) = 0;
     /// PAUSE with "PAUSE exiting" or PAUSE-loop exiting. True: exited.
     virtual bool pause(const Insn& in) = 0;
+    /// MWAIT that masked interrupts would end, while they are masked. True: it does not wait.
+    virtual bool passes_masked_mwait() { return false; }
     /// XSAVES/XRSTORS: true when XSS-exiting bitmap & mask made it exit.
     virtual bool xsaves(u64 mask, bool restore, const Insn& in) = 0;
     /// RDMSRLIST and WRMSRLIST, before each MSR: MSR bitmaps and virtualized MSRs.

@@ -268,7 +268,8 @@ Decision ApicVirtualization::write_msr(u32 index, u64 value) {
         const auto icr = static_cast<u32>(value);
         if ((icr & icr_reserved) != 0) return {Decision::Kind::fault};
         vmx_.cpu_.memory.write64(page + vapic::icr_low, value);
-        if (is_unicast_ipi(icr)) virtualize_ipi(static_cast<u8>(icr), static_cast<u32>(value >> 32));
+        if (delivery && is_self_ipi(icr)) request(static_cast<u8>(icr));
+        else if (is_unicast_ipi(icr)) virtualize_ipi(static_cast<u8>(icr), static_cast<u32>(value >> 32));
         else vmx_.exit_after_instruction("apic_write"_exit, vapic::icr_low);
         return {Decision::Kind::done};
     }

@@ -264,6 +264,11 @@ bool Vmx::pause(const Insn& in) {
     return exits;
 }
 
+// SDM "Changes to Instruction Behavior in VMX Non-Root Operation", MWAIT.
+bool Vmx::passes_masked_mwait() {
+    return controls_.has("interrupt_window_exiting"_vmx) || apic_.pending();
+}
+
 bool Vmx::xsaves(u64 mask, bool restore, const Insn& in) {
     if ((mask & get("xss_exiting_bitmap"_f)) == 0) return false;
     exit_insn(restore ? "xrstors"_exit : "xsaves"_exit, in);

@@ -16,7 +16,7 @@ constexpr u64 reason = 0, busy = 4, qualification = 8, guest_linear = 16, guest_
 // SDM "Convertible EPT Violations".
 bool Vmx::converts(const WalkFault& fault) const {
     return controls_.has("ept_violation_ve"_vmx) && fault.convertible && cpu_.protected_mode() &&
-           !cpu_.vectoring.active &&
+           !cpu_.vectoring.active && !cpu_.shadow_stack_prematurely_busy &&
            cpu_.memory.read32(get("virtualization_exception_information_address"_f) + area::busy) == 0;
 }
 

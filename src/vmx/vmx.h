@@ -154,6 +154,7 @@ public:
     Decision write_msr(u32 index, u64 value, const Insn& in) override;
     bool user_notification(u32 destination, u8 vector) override;
     bool pause(const Insn& in) override;
+    bool passes_masked_mwait() override;
     bool xsaves(u64 mask, bool restore, const Insn& in) override;
     bool exception(Fault fault, u64 qualification, bool software) override;
     bool before_init() override;

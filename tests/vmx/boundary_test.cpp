@@ -263,6 +263,29 @@ TEST_F(Boundary, PostedInterruptEndsMwaitThoughNothingIsPosted) {
     EXPECT_EQ(m.cpu.rip, at + 7);
 }
 
+struct MwaitCase {
+    bool window, request, extension;
+    u32 expected;
+};
+class MaskedMwait : public Boundary, public ::testing::WithParamInterface<MwaitCase> {};
+
+TEST_P(MaskedMwait, DoesNotWaitForAWindowOrAVirtualInterrupt) {
+    const MwaitCase& c = GetParam();
+    if (c.request) request(0x55);
+    if (c.window) m.enable("interrupt_window_exiting"_vmx);
+    m.cpu.reg(Gpr::rax) = 0x4000;
+    m.cpu.reg(Gpr::rcx) = 0;
+    m.cpu.reg(Gpr::rbx) = c.extension;
+    m.cpu.reg(Gpr::rdx) = 0;
+    // monitor; mov ecx, ebx; mwait; vmcall, with IF clear
+    EXPECT_EQ(run({0x0F, 0x01, 0xC8, 0x8B, 0xCB, 0x0F, 0x01, 0xC9, 0x0F, 0x01, 0xC1}), c.expected);
+    if (c.expected == running) { EXPECT_EQ(m.cpu.activity, Activity::mwait); }
+}
+INSTANTIATE_TEST_SUITE_P(Cases, MaskedMwait,
+                         ::testing::Values(MwaitCase{false, false, true, running}, MwaitCase{true, false, true, 18},
+                                           MwaitCase{false, true, true, 18}, MwaitCase{true, false, false, running},
+                                           MwaitCase{false, true, false, running}));
+
 // ---- the monitor trap flag
 
 TEST_F(Boundary, MonitorTrapInjectedInHlt) {

@@ -2,6 +2,8 @@
 // The VMX instructions in root operation: what is undefined, what fails and how, what succeeds.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "vmx_machine.h"
 
 namespace droste::test {
@@ -272,6 +274,29 @@ TEST(VmxInstructions, FieldTableAgreesWithItsDecoder) {
     unsigned expected = 0;
     for (const VmcsField& f : vmcs_fields) expected += f.size() == FieldSize::w64 ? 2 : 1;
     EXPECT_EQ(found, expected);
+}
+
+// ---- how the rows are executed
+
+TEST(VmxInstructions, EndTheirBlockUnlessTheyTouchAFieldAlone) {
+    constexpr u32 changes_context = traits::ends_block | traits::not_user_fuzzed;
+    constexpr u32 field = traits::not_user_fuzzed | traits::force64;
+    const std::map<std::string_view, u32> expected = {
+        {"VMCALL", changes_context},   {"VMLAUNCH", changes_context},
+        {"VMRESUME", changes_context}, {"VMXOFF", changes_context},
+        {"VMFUNC", changes_context},   {"VMPTRLD", changes_context},
+        {"VMCLEAR", changes_context},  {"VMXON", changes_context},
+        {"VMPTRST", changes_context},  {"VMREAD", field},
+        {"VMWRITE", field},            {"INVEPT", changes_context | traits::force64},
+        {"INVVPID", changes_context | traits::force64},
+    };
+    ASSERT_EQ(vmx_instruction_rows().size(), expected.size());
+    for (const InsnRow& row : vmx_instruction_rows()) {
+        SCOPED_TRACE(row.mnemonic);
+        ASSERT_TRUE(expected.contains(row.mnemonic));
+        EXPECT_EQ(row.traits, expected.at(row.mnemonic));
+        EXPECT_EQ(row.needs, Feature::vmx);
+    }
 }
 
 }  // namespace

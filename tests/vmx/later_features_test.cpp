@@ -58,11 +58,11 @@ TEST_F(LaterFeatures, UserWaitsExitWithRdtscExiting) {
     m.cpu.reg(Gpr::rax) = data;
     EXPECT_EQ(run(umonitor), vmcall) << "UMONITOR never exits";
     EXPECT_EQ(run(umwait), 67u);
-    EXPECT_EQ(m.get("exit_instruction_information"_f) >> 3 & 0xF, 1u);
+    EXPECT_EQ(m.get("exit_instruction_information"_f), 1u << 3 | 1u << 11) << "ECX, 32 bits";
     EXPECT_EQ(m.get("exit_instruction_length"_f), 4u);
     EXPECT_EQ(m.get("guest_rip"_f), at);
     EXPECT_EQ(run(tpause_r10), 68u);
-    EXPECT_EQ(m.get("exit_instruction_information"_f) >> 3 & 0xF, 10u);
+    EXPECT_EQ(m.get("exit_instruction_information"_f), 10u << 3 | 1u << 11) << "66H is no operand size";
     EXPECT_EQ(m.qualification(), 0u);
 }
 
@@ -353,6 +353,33 @@ TEST_F(ShadowStackBusy, NotBeforeTheTokenIsSet) {
     m.set("exception_bitmap"_f, 1u << 13);
     EXPECT_EQ(run({0xCC}), 0u);
     EXPECT_EQ(m.get("exit_interruption_information"_f) & 0xFF, 13u);
+}
+
+TEST_F(ShadowStackBusy, NoVirtualizationExceptionHidesIt) {
+    constexpr u64 table = 0x23'0000, info = 0x24'8000, gdt = TestMachine::gdt;
+    m.map(token - 0x1000, token_phys + 0x1000, 0x61);
+    m.enable_ept();
+    m.enable("ept_violation_ve"_vmx);
+    m.enable("prematurely_busy_shadow_stack"_vmx);
+    m.set("virtualization_exception_information_address"_f, info);
+    for (u64 i = 0; i < 512; ++i) m.poke<u64>(table + 8 * i, (0x20'0000 + (i << 12)) | 0x37);
+    m.poke<u64>(VmxMachine::ept_tables + 0x2000 + 8 * (token_phys >> 21), table | 7);
+    // A CALL from level 1 through a gate to level 0: the frame goes to a page that EPT does not map.
+    m.poke<u64>(table + 8 * ((token_phys + 0x1000) >> 12 & 0x1FF), 0);
+    m.cpu.cet.pl_ssp[0] = token;
+    m.set("guest_gdtr_limit"_f, 0xFF);
+    m.poke<u64>(gdt + 0xF0, 0x0000'AC00'0008'0000 | (at + 0x40));
+    m.poke<u64>(gdt + 0xF8, 0);
+    m.poke<u64>(0xB000 + 4, 0x6F00);
+    m.set("guest_cs_selector"_f, 0x09), m.set("guest_cs_access_rights"_f, 0xA0BB);
+    m.set("guest_ss_selector"_f, 0x11), m.set("guest_ss_access_rights"_f, 0xC0B3);
+    m.poke<u64>(data, u64{0xF0} << 32);
+    m.cpu.reg(Gpr::rbx) = data;
+    EXPECT_EQ(run({0xFF, 0x1B}), 48u | exit_reason_shadow_stack_busy);
+    EXPECT_EQ(m.qualification() & 0x2003, 0x2002u) << "a write to a shadow stack";
+    EXPECT_EQ(m.get("guest_linear_address"_f), token - 8);
+    EXPECT_EQ(m.peek<u64>(token_phys), token | 1);
+    EXPECT_EQ(m.peek<u32>(info + 4), 0u);
 }
 
 // ---- OS bus-lock detection

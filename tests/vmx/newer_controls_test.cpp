@@ -115,6 +115,18 @@ TEST_F(IpiVirtualization, WhatItDoesNotSendExits) {
     EXPECT_TRUE(m.interrupts.msr_writes.empty());
 }
 
+TEST_F(IpiVirtualization, SelfShorthandIsASelfIpiWithInterruptDelivery) {
+    delivery();
+    m.poke<u32>(vapic_page + 0x80, 0xF0);  // VTPR: pending, not delivered
+    EXPECT_EQ(wrmsr(0x830, 7ull << 32 | 0x91 | 1 << 18), 18u) << "the destination does not matter";
+    EXPECT_EQ(m.get("guest_interrupt_status"_f), 0x91u);
+    EXPECT_EQ(m.peek<u32>(vapic_page + 0x240), 1u << 0x11);
+    EXPECT_EQ(m.peek<u64>(vapic_page + 0x300), 7ull << 32 | 0x91 | 1 << 18);
+    EXPECT_TRUE(m.interrupts.msr_writes.empty());
+    EXPECT_EQ(wrmsr(0x830, 0x0F | 1 << 18), 56u) << "an illegal vector";
+    EXPECT_EQ(wrmsr(0x830, 0x91 | 1 << 18 | 1 << 15), 56u) << "level-triggered";
+}
+
 TEST_F(IpiVirtualization, ReservedBitsOfTheIcrFault) {
     m.set("exception_bitmap"_f, 1u << 13);
     for (const u32 bit : {13u, 16u, 17u, 20u, 31u})

@@ -210,6 +210,10 @@ Outcome mwait(Cpu& cpu, const Insn& in) {
     if (!cpu.monitor_armed) return done(cpu, in);
     cpu.rip = cpu.next_rip(in);
     cpu.monitor_armed = false;
+    if ((extensions & 1) && !(cpu.rflags & rflags_bits::if_) && cpu.non_root && cpu.hooks->passes_masked_mwait()) {
+        cpu.unwatch_line();
+        return Outcome::branch;
+    }
     cpu.mwait_wakes_masked = extensions & 1;
     cpu.wait_until = never;
     cpu.activity = Activity::mwait;
