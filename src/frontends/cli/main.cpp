@@ -12,6 +12,7 @@
 #include <string>
 
 #include "frontends/cli/report_command.h"
+#include "frontends/cli/sweep_command.h"
 #include "frontends/cli/terminal.h"
 #include "frontends/cli/test_command.h"
 #include "machine/machine.h"
@@ -27,6 +28,7 @@ constexpr const char* top_examples = R"(Examples:
   droste run configs/kvm-stack.toml --depth 2      KVM in KVM in Droste, three kernels deep
   droste boot --kernel vmlinuz --initrd initrd.img --append "console=ttyS0"
   droste test guest-images/out/test-kernels        a folder of test kernels
+  droste sweep configs/sweeps/kvm-depth.toml       a grid of configurations, on all processors
   droste report run.json                           what the exits of a run cost, by level
   droste config list                               every key, its default and its meaning
   droste config explain timing.model
@@ -56,7 +58,7 @@ int fail(const Error& error) {
 
 struct Common {
     std::vector<std::string> sets;
-    std::string json;
+    std::string json, progress_file;
     bool quiet = false, explain_entries = false;
 
     void add_to(CLI::App& command) {
@@ -67,6 +69,10 @@ struct Common {
             ->type_name("FILE");
         command.add_flag("--explain-entries", explain_entries,
                          "Tell why each VM entry that fails does, and who wrote the fields");
+        command
+            .add_option("--progress-file", progress_file,
+                        "Write the deepest level and the ticks to FILE four times a second, for a program that watches")
+            ->type_name("FILE");
         command.add_flag("--quiet,-q", quiet, "Nothing on standard error: no progress, no summary");
     }
 };
@@ -96,6 +102,7 @@ int run_machine(Options& options, const Common& common) {
     RunSummary summary;
     {
         Terminal terminal(common.quiet ? Terminal::Quiet::yes : Terminal::Quiet::no);
+        terminal.write_progress_to(common.progress_file);
         Result<std::unique_ptr<Machine>> machine = Machine::create(options, terminal);
         if (!machine)
             return fail(machine.error());
@@ -245,11 +252,13 @@ int main(int argc, char** argv) {
     RunCommand run;
     BootCommand boot;
     TestCommand test;
+    SweepCommand sweep;
     ReportCommand report;
     ConfigCommand config;
     run.add_to(app);
     boot.add_to(app);
     test.add_to(app);
+    sweep.add_to(app);
     report.add_to(app);
     config.add_to(app);
     const std::string word = argc > 1 ? argv[1] : "";
@@ -271,6 +280,8 @@ int main(int argc, char** argv) {
         return boot.go();
     if (app.got_subcommand("test"))
         return test.go();
+    if (app.got_subcommand("sweep"))
+        return sweep.go();
     if (app.got_subcommand("report"))
         return report.go();
     return config.go();

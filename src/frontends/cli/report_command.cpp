@@ -17,7 +17,7 @@ constexpr const char* examples = R"(Examples:
   droste run configs/kvm-stack.toml --depth 2 --json sdm.json
   droste report sdm.json                              one run
   droste report sdm.json other.json --level 2         side by side, with ratios to the first
-  droste report sweep-designs --html designs.html     the runs of a sweep, with figures
+  droste report sweep-kvm-depth --html depth.html     the runs of a sweep, with figures
   droste report sdm.json --reason 'vm*' --format csv  for a spreadsheet
 
 What stands in the tables: docs/reports.md.)";

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
 
 namespace droste {
 
@@ -175,13 +176,17 @@ bool Terminal::wait_for_input() {
 }
 
 void Terminal::progress(const RunProgress& progress) {
-    if (!shows_progress_)
+    if (!shows_progress_ && progress_file_.empty())
         return;
     using namespace std::chrono_literals;
     const Clock::time_point now = Clock::now();
     if (now - last_progress_ < 250ms)
         return;
     last_progress_ = now;
+    if (!progress_file_.empty())  // a reader may find it empty, and reads again
+        std::ofstream(progress_file_) << progress.level << ' ' << progress.ticks << '\n';
+    if (!shows_progress_)
+        return;
     if (now - last_rate_ > 900ms) {
         const double seconds = std::chrono::duration<double>(now - last_rate_).count();
         mips_ = static_cast<double>(progress.ticks - last_rate_ticks_) / seconds / 1e6;

@@ -25,6 +25,8 @@ public:
     void note(std::string_view text) override;
     bool wait_for_input() override;
 
+    /// Progress goes to this file too: the deepest level and the ticks. Empty: to none.
+    void write_progress_to(std::string file) { progress_file_ = std::move(file); }
     /// Writes out what is buffered and removes the progress line.
     void flush();
 
@@ -38,7 +40,7 @@ private:
     bool escape_ = false;  // Ctrl-A was typed
     bool quit_ = false;
     bool at_line_start_ = true, progress_shown_ = false;
-    std::string out_;
+    std::string out_, progress_file_;
     std::chrono::steady_clock::time_point started_, last_progress_, last_rate_;
     u64 last_rate_ticks_ = 0;
     double mips_ = 0;

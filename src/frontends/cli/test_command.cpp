@@ -13,6 +13,7 @@
 #include <fstream>
 #include <thread>
 
+#include "frontends/cli/this_program.h"
 #include "machine/testing/test_runner.h"
 
 namespace droste {
@@ -82,12 +83,6 @@ private:
     bool shown_ = false;
     std::chrono::steady_clock::time_point last_{};
 };
-
-std::string this_program() {
-    std::error_code problem;
-    const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe", problem);
-    return problem ? "/proc/self/exe" : path.string();
-}
 
 }  // namespace
 

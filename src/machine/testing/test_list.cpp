@@ -4,14 +4,12 @@
 
 #include <fmt/format.h>
 #include <fnmatch.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "machine/run_summary.h"
+#include "machine/toml_file.h"
 
 namespace droste {
 
@@ -149,7 +147,7 @@ private:
             return Error{fmt::format("{}: {} must be {}", place(node), key, must)};
         };
         if (const ShortKey* row = short_key(key)) {
-            const std::optional<std::string> text = scalar(node);
+            const std::optional<std::string> text = toml_scalar(node);
             if (!text)
                 return ill("a string or a number");
             return test.options.set(row->key, *text, fmt::format("{} ({})", place(node), key), folder_);
@@ -162,14 +160,19 @@ private:
             return {};
         }
         if (key == "groups") {
-            const std::optional<std::vector<std::string>> words = strings(node);
+            const std::optional<std::vector<std::string>> words = toml_strings(node);
             if (!words)
                 return ill("a list of names such as [\"vmx\", \"slow\"]");
             test.groups = *words;
             return {};
         }
-        if (key == "expect")
-            return expectation(node, test.expect) ? Status{} : ill(expect_help());
+        if (key == "expect") {
+            const std::optional<TestExpectation> expect = expectation_of(toml_scalar(node).value_or(""));
+            if (!expect)
+                return ill(expectation_help());
+            test.expect = *expect;
+            return {};
+        }
         if (key == "skip") {
             const auto* status = node.as_integer();
             if (status == nullptr || status->get() < 0 || status->get() > 255)
@@ -178,7 +181,7 @@ private:
             return {};
         }
         if (key == "set") {
-            const std::optional<std::vector<std::string>> assignments = strings(node);
+            const std::optional<std::vector<std::string>> assignments = toml_strings(node);
             if (!assignments)
                 return ill("a list such as [\"vmx.feature_control=locked\"]");
             for (const std::string& a : *assignments) {
@@ -198,54 +201,25 @@ private:
                                               : fmt::format("did you mean {}?", near))};
     }
 
-    static std::string expect_help() {
-        return fmt::format("an exit status from 0 to 255, or one of {}", fmt::join(end_names(), ", "));
-    }
-
-    static bool expectation(const toml::node& node, TestExpectation& to) {
-        if (const auto* status = node.as_integer()) {
-            if (status->get() < 0 || status->get() > 255)
-                return false;
-            to = {static_cast<int>(status->get()), ""};
-            return true;
-        }
-        const auto* text = node.as_string();
-        const std::vector<std::string> names = end_names();
-        if (text == nullptr || std::find(names.begin(), names.end(), text->get()) == names.end())
-            return false;
-        to.end = text->get();
-        return true;
-    }
-
-    static std::optional<std::string> scalar(const toml::node& node) {
-        if (const auto* s = node.as_string())
-            return s->get();
-        if (const auto* i = node.as_integer())
-            return fmt::format("{}", i->get());
-        if (const auto* f = node.as_floating_point())
-            return fmt::format("{:.9g}", f->get());
-        return std::nullopt;
-    }
-
-    static std::optional<std::vector<std::string>> strings(const toml::node& node) {
-        const auto* array = node.as_array();
-        if (array == nullptr)
-            return std::nullopt;
-        std::vector<std::string> out;
-        for (const toml::node& element : *array) {
-            const auto* text = element.as_string();
-            if (text == nullptr)
-                return std::nullopt;
-            out.push_back(text->get());
-        }
-        return out;
-    }
-
     const std::string name_, folder_;
     const std::vector<std::string>& sets_;
 };
 
 }  // namespace
+
+std::optional<TestExpectation> expectation_of(const std::string& text) {
+    const std::vector<std::string> names = end_names();
+    if (std::find(names.begin(), names.end(), text) != names.end())
+        return TestExpectation{.end = text};
+    const bool digits = !text.empty() && text.size() <= 3 && text.find_first_not_of("0123456789") == text.npos;
+    if (!digits || std::stoi(text) > 255)
+        return std::nullopt;
+    return TestExpectation{.status = std::stoi(text), .end = ""};
+}
+
+std::string expectation_help() {
+    return fmt::format("an exit status from 0 to 255, or one of {}", fmt::join(end_names(), ", "));
+}
 
 bool TestSelection::wants(const TestCase& test) const {
     const auto has = [&](const std::string& group) {
@@ -267,21 +241,11 @@ Result<TestList> load_test_list(const std::string& path, const std::vector<std::
         return Error{
             fmt::format("{}: there is no such folder or list; name a folder with a tests.toml", path)};
     const fs::path file = fs::is_directory(path, ignored) ? fs::path(path) / "tests.toml" : fs::path(path);
-    std::ifstream in(file, std::ios::binary);
-    if (!in)
-        return Error{
-            fmt::format("{}: cannot be opened; a folder of tests has a list tests.toml", file.string())};
-    std::ostringstream text;
-    text << in.rdbuf();
-    toml::table table;
-    try {  // the library as Debian builds it reports by exception
-        table = toml::parse(text.str(), file.string());
-    } catch (const toml::parse_error& problem) {
-        return Error{fmt::format("{}:{}:{}: this is not TOML: {}", file.string(), problem.source().begin.line,
-                                 problem.source().begin.column, problem.description())};
-    }
+    const Result<toml::table> table = read_toml_file(file.string(), "a folder of tests has a list tests.toml");
+    if (!table)
+        return table.error();
     const std::string folder = file.parent_path().empty() ? "." : file.parent_path().string();
-    return ListReader(file.string(), folder, sets).list(table);
+    return ListReader(file.string(), folder, sets).list(*table);
 }
 
 }  // namespace droste

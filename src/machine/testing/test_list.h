@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TestList: the file tests.toml, which says how to run each of a folder's test kernels and how it should end.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,11 @@ struct TestExpectation {
     int status = 1;   ///< a test kernel that writes 0 to the debug-exit port
     std::string end;  ///< when not empty, this counts instead of the status
 };
+
+/// Of "3" or "triple_fault"; nothing when it is neither an exit status nor an end.
+std::optional<TestExpectation> expectation_of(const std::string& text);
+/// What an expectation may be, for messages.
+std::string expectation_help();
 
 struct TestCase {
     std::string name;

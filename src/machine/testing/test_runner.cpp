@@ -1,129 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-// Child processes, their time limits and their verdicts.
+// Verdicts over child processes.
 #include "machine/testing/test_runner.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
-#include <thread>
+#include <optional>
 
 namespace droste {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-namespace fs = std::filesystem;
-
-/// A child ends by itself after run.timeout; one that does not within this time more hangs.
-constexpr double grace_seconds = 20;
-constexpr std::size_t most_output = 1 << 20;
-
-double seconds_since(Clock::time_point t) {
-    return std::chrono::duration<double>(Clock::now() - t).count();
-}
-
-std::string slurp(const std::string& path) {
-    std::ostringstream text;
-    text << std::ifstream(path, std::ios::binary).rdbuf();
-    return text.str();
-}
-
-std::string tail(std::string text) {
-    return text.size() <= most_output ? text : "(...)\n" + text.substr(text.size() - most_output);
-}
-
-struct Running {
-    const TestCase* test;
-    std::size_t index;
-    pid_t pid;
-    Clock::time_point started;
-    bool killed = false;
-};
-
-class Files {
+/// Judges children as they end.
+class TestWatcher final : public ChildWatcher {
 public:
-    Files(const std::string& folder, const std::string& name) : base_((fs::path(folder) / name).string()) {}
-    std::string log() const { return base_ + ".log"; }
-    std::string report() const { return base_ + ".json"; }
-    std::string errors() const { return base_ + ".err"; }
+    TestWatcher(std::span<const TestCase* const> tests, RunnerWatcher& watcher)
+        : tests_(tests), watcher_(watcher), results_(tests.size()) {}
+    void running(const std::vector<Running>& list) override {
+        RunnerWatcher::Progress p{.done = done_, .bad = bad_, .total = tests_.size(), .running = {}};
+        for (const Running& r : list)
+            p.running.push_back(r.name);
+        watcher_.progress(p);
+    }
+    void ended(std::size_t job, ChildEnd end) override {
+        TestResult r = judge(*tests_[job], end);
+        ++done_;
+        bad_ += is_bad(r.verdict) ? 1 : 0;
+        watcher_.finished(r);
+        results_[job] = std::move(r);
+    }
+    bool stop() override { return watcher_.stop(); }
+    std::vector<TestResult> take() {
+        std::vector<TestResult> out;
+        for (std::optional<TestResult>& r : results_)
+            if (r)
+                out.push_back(std::move(*r));
+        return out;
+    }
 
 private:
-    std::string base_;
+    std::span<const TestCase* const> tests_;
+    RunnerWatcher& watcher_;
+    std::vector<std::optional<TestResult>> results_;
+    std::size_t done_ = 0, bad_ = 0;
 };
-
-std::vector<std::string> command_of(const TestCase& test, const RunnerConfig& config, const Files& files) {
-    std::vector<std::string> words = {
-        config.program, "boot", "--kernel", test.options.text("boot.kernel"), "--json", files.report()};
-    for (const OptionRow* row : test.options.rows()) {
-        if (row->key == "boot.kernel" || test.options.is_default(row->key))
-            continue;
-        words.push_back("--set");
-        words.push_back(fmt::format("{}={}", row->key, test.options.shown(row->key)));
-    }
-    // Its default here is not that of the configuration.
-    words.push_back("--set");
-    words.push_back(fmt::format("run.timeout={}", test.options.shown("run.timeout")));
-    words.insert(words.end(), config.arguments.begin(), config.arguments.end());
-    return words;
-}
-
-/// -1: the host has no process for it.
-pid_t start(const TestCase& test, const RunnerConfig& config) {
-    const Files files(config.log_folder, test.name);
-    std::error_code ignored;
-    fs::remove(files.report(), ignored);
-    std::vector<std::string> words = command_of(test, config, files);
-    std::vector<char*> argv;
-    for (std::string& w : words)
-        argv.push_back(w.data());
-    argv.push_back(nullptr);
-    const std::string log = files.log(), errors = files.errors();
-    const pid_t pid = fork();
-    if (pid != 0)
-        return pid;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    const auto redirect = [](int target, const char* path, int flags) {
-        const int file = open(path, flags, 0644);
-        if (file < 0 || dup2(file, target) < 0)
-            _exit(126);
-    };
-    redirect(STDIN_FILENO, "/dev/null", O_RDONLY);
-    redirect(STDOUT_FILENO, log.c_str(), O_WRONLY | O_CREAT | O_TRUNC);
-    redirect(STDERR_FILENO, errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC);
-    execv(argv[0], argv.data());
-    _exit(127);
-}
-
-ChildEnd end_of(const Running& child, int raw, const RunnerConfig& config) {
-    const Files files(config.log_folder, child.test->name);
-    ChildEnd end;
-    end.killed = child.killed;
-    end.signal = WIFSIGNALED(raw) ? WTERMSIG(raw) : 0;
-    end.status = WIFEXITED(raw) ? WEXITSTATUS(raw) : 0;
-    end.report = slurp(files.report());
-    end.errors = slurp(files.errors());
-    end.output = tail(slurp(files.log()));
-    std::ofstream(files.log(), std::ios::app | std::ios::binary) << "\n--- droste:\n" << end.errors;
-    std::error_code ignored;
-    fs::remove(files.errors(), ignored);
-    return end;
-}
-
-double limit_of(const TestCase& test) {
-    const u64 ms = test.options.number("run.timeout");
-    return ms == 0 ? 1e12 : static_cast<double>(ms) / 1000 + grace_seconds;
-}
 
 }  // namespace
 
@@ -131,12 +52,15 @@ TestResult judge(const TestCase& test, const ChildEnd& end) {
     TestResult r;
     r.name = test.name;
     r.output = end.output;
+    r.seconds = end.seconds;
     r.last_line = last_line_of(end.output);
     const auto verdict = [&](Verdict v, std::string reason) {
         r.verdict = v;
         r.reason = std::move(reason);
         return r;
     };
+    if (!end.started)
+        return verdict(Verdict::refused, "the host cannot start another process");
     if (end.killed)
         return verdict(Verdict::timeout, "it did not end after run.timeout and was killed");
     if (end.signal != 0)
@@ -171,59 +95,12 @@ TestResult judge(const TestCase& test, const ChildEnd& end) {
 
 std::vector<TestResult> run_tests(std::span<const TestCase* const> tests, const RunnerConfig& config,
                                   RunnerWatcher& watcher) {
-    std::vector<std::optional<TestResult>> results(tests.size());
-    std::vector<Running> running;
-    std::size_t next = 0, done = 0, bad = 0;
-    const auto finish = [&](std::size_t index, TestResult r) {
-        ++done;
-        bad += is_bad(r.verdict) ? 1 : 0;
-        watcher.finished(r);
-        results[index] = std::move(r);
-    };
-    while ((next < tests.size() || !running.empty()) && !watcher.stop()) {
-        while (next < tests.size() && running.size() < std::max(1u, config.jobs)) {
-            const std::size_t index = next++;
-            const pid_t pid = start(*tests[index], config);
-            if (pid > 0) {
-                running.push_back({tests[index], index, pid, Clock::now()});
-                continue;
-            }
-            TestResult r;
-            r.name = tests[index]->name;
-            r.reason = "the host cannot start another process";
-            finish(index, std::move(r));
-        }
-        for (std::size_t i = 0; i < running.size();) {
-            Running& child = running[i];
-            int raw = 0;
-            if (waitpid(child.pid, &raw, WNOHANG) == child.pid) {
-                TestResult r = judge(*child.test, end_of(child, raw, config));
-                r.seconds = seconds_since(child.started);
-                finish(child.index, std::move(r));
-                running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));
-                continue;
-            }
-            if (!child.killed && seconds_since(child.started) > limit_of(*child.test)) {
-                child.killed = true;
-                kill(child.pid, SIGKILL);
-            }
-            ++i;
-        }
-        RunnerWatcher::Progress p{.done = done, .bad = bad, .total = tests.size(), .running = {}};
-        for (const Running& child : running)
-            p.running.push_back(child.test->name);
-        watcher.progress(p);
-        std::this_thread::sleep_for(std::chrono::milliseconds(running.empty() ? 0 : 10));
-    }
-    for (const Running& child : running) {
-        kill(child.pid, SIGKILL);
-        waitpid(child.pid, nullptr, 0);
-    }
-    std::vector<TestResult> out;
-    for (std::optional<TestResult>& r : results)
-        if (r)
-            out.push_back(std::move(*r));
-    return out;
+    std::vector<ChildJob> jobs;
+    for (const TestCase* t : tests)
+        jobs.push_back({t->name, &t->options});
+    TestWatcher judge_of_all(tests, watcher);
+    run_children(jobs, config, judge_of_all);
+    return judge_of_all.take();
 }
 
 }  // namespace droste

@@ -5,17 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "machine/testing/children.h"
 #include "machine/testing/test_list.h"
 #include "machine/testing/test_result.h"
 
 namespace droste {
-
-struct RunnerConfig {
-    std::string program;     ///< the command-line program, which is started with `boot`
-    std::string log_folder;  ///< exists; gets NAME.log and NAME.json of each test
-    unsigned jobs = 1;
-    std::vector<std::string> arguments;  ///< more for every test
-};
 
 /// What a frontend sees while tests run. Called from run_tests, about ten times a second.
 class RunnerWatcher {
@@ -35,15 +29,6 @@ public:
 std::vector<TestResult> run_tests(std::span<const TestCase* const> tests, const RunnerConfig& config,
                                   RunnerWatcher& watcher);
 
-/// The end of a child process, to be judged.
-struct ChildEnd {
-    bool killed = false;  ///< by the runner, since it did not end by itself
-    int signal = 0;       ///< 0: it exited
-    int status = 0;
-    std::string report;  ///< JSON; empty: none was written
-    std::string errors;  ///< standard error
-    std::string output;
-};
 TestResult judge(const TestCase& test, const ChildEnd& end);
 
 }  // namespace droste

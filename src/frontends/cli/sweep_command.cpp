@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sweeps at the terminal.
+#include "frontends/cli/sweep_command.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <thread>
+
+#include "frontends/cli/this_program.h"
+#include "machine/sweep/sweep.h"
+
+namespace droste {
+
+namespace {
+
+constexpr const char* examples = R"(Examples:
+  droste sweep configs/sweeps/kvm-depth.toml --list       the runs, and which are there
+  droste sweep configs/sweeps/kvm-depth.toml --jobs 4     makes those that are not
+  droste report sweep-kvm-depth --html depth.html       sets them side by side
+
+A sweep that was stopped goes on where it was: a run is made again only when its configuration, its images or
+the program changed. What stands in a sweep's file: docs/reports.md.
+
+Exit status: 0 all runs are there; 1 a run failed; 2 bad usage, or a bad file; 130 ended by the user.)";
+
+constexpr int some_failed = 1, bad_usage = 2, ended_by_user = 130;
+
+volatile sig_atomic_t interrupted = 0;
+extern "C" void on_sweep_interrupt(int) {
+    interrupted = 1;
+}
+
+int fail(const std::string& text) {
+    fmt::print(stderr, "droste: {}\n", text);
+    return bad_usage;
+}
+
+std::string shown_time(double seconds) {
+    const auto s = static_cast<unsigned long>(seconds + 0.5);
+    return s >= 3600 ? fmt::format("{} h {:02} min", s / 3600, s / 60 % 60)
+                     : fmt::format("{}:{:02} min", s / 60, s % 60);
+}
+
+/// One line that changes on a terminal, one line for each run elsewhere.
+class ProgressLine final : public SweepWatcher {
+public:
+    ~ProgressLine() override { erase(); }
+    void progress(const SweepProgress& p) override {
+        using namespace std::chrono_literals;
+        const auto now = std::chrono::steady_clock::now();
+        if (!terminal_ || (shown_ && now - last_ < 200ms))
+            return;
+        last_ = now;
+        std::string line = fmt::format("{}/{} done", p.done, p.total);
+        if (p.kept != 0)
+            line += fmt::format(" ({} before)", p.kept);
+        if (p.failed != 0)
+            line += fmt::format(", {} failed", p.failed);
+        if (p.seconds_left >= 0)
+            line += fmt::format(", {} left", shown_time(p.seconds_left));
+        for (std::size_t i = 0; i < p.running.size(); ++i)
+            line += fmt::format("{}{}", i == 0 ? "   running: " : ", ", shown(p.running[i]));
+        winsize size{};
+        const std::size_t columns =
+            ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 10 ? size.ws_col : std::size_t{80};
+        fmt::print(stderr, "\r\x1b[K{}", line.substr(0, columns - 1));
+        std::fflush(stderr);
+        shown_ = true;
+    }
+    void finished(const SweepEntry& e) override {
+        if (terminal_ && e.state == SweepState::done)
+            return;
+        erase();
+        fmt::print(stderr, "{} {} ({:.1f} s){}{}\n", e.state == SweepState::done ? "done" : "failed", e.name,
+                   e.seconds, e.reason.empty() ? "" : ": ", e.reason);
+    }
+    bool stop() override { return interrupted != 0; }
+
+private:
+    static std::string shown(const ChildWatcher::Running& r) {
+        if (r.level < 0 || r.seconds < 0.5)
+            return std::string(r.name);
+        return fmt::format("{} (L{}, {:.0f} MIPS)", r.name, r.level,
+                           static_cast<double>(r.ticks) / r.seconds / 1e6);
+    }
+    void erase() {
+        if (shown_)
+            fmt::print(stderr, "\r\x1b[K");
+        shown_ = false;
+    }
+    const bool terminal_ = isatty(STDERR_FILENO) != 0;
+    bool shown_ = false;
+    std::chrono::steady_clock::time_point last_{};
+};
+
+std::string default_folder(const std::vector<std::string>& files) {
+    return "sweep-" + std::filesystem::path(files.front()).stem().string();
+}
+
+void print_table(const SweepManifest& manifest) {
+    std::size_t width = 3;
+    for (const SweepEntry& e : manifest.runs)
+        width = std::max(width, e.name.size());
+    for (const SweepEntry& e : manifest.runs) {
+        const char* const state = e.state == SweepState::done     ? "done"
+                                  : e.state == SweepState::failed ? "failed"
+                                                                  : "waiting";
+        const std::string seconds = e.seconds > 0 ? fmt::format("{:.1f} s", e.seconds) : "";
+        fmt::print("{:<{}}  {:<7}  {:>9}{}{}\n", e.name, width, state, seconds, e.reason.empty() ? "" : "  ",
+                   e.reason);
+    }
+}
+
+}  // namespace
+
+void SweepCommand::add_to(CLI::App& app) {
+    CLI::App& c = *app.add_subcommand("sweep", "Make the runs of a grid of configurations");
+    c.add_option("SWEEP", files_, "Files such as configs/sweeps/kvm-depth.toml")->required();
+    c.add_option("--out,-o", out_, "Where reports, logs and the manifest go; default: sweep-NAME here")
+        ->type_name("FOLDER");
+    c.add_option("--jobs,-j", jobs_, "How many runs at a time; as many as the host has processors")
+        ->type_name("N")
+        ->check(CLI::Range(1u, 1024u));
+    c.add_option("--set", sets_, "Set a key of the configuration for all runs; may be repeated")
+        ->type_name("KEY=VALUE");
+    c.get_option("--set")->allow_extra_args(false);
+    c.add_flag("--list", list_, "Show the runs and which are there; run nothing");
+    c.add_flag("--again", again_, "Make finished runs again too");
+    c.footer(examples);
+}
+
+int SweepCommand::go() const {
+    std::vector<SweepRun> runs;
+    for (const std::string& file : files_) {
+        Result<std::vector<SweepRun>> plan = load_sweep_plan(file, sets_);
+        if (!plan)
+            return fail(plan.error().text);
+        std::move(plan->begin(), plan->end(), std::back_inserter(runs));
+    }
+    const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
+    const SweepConfig config{.program = this_program(),
+                             .folder = out_.empty() ? default_folder(files_) : out_,
+                             .jobs = jobs_ == 0 ? processors : jobs_,
+                             .again = again_};
+    if (list_) {
+        Result<SweepManifest> state = sweep_state(runs, config);
+        if (!state)
+            return fail(state.error().text);
+        print_table(*state);
+        return 0;
+    }
+    signal(SIGINT, &on_sweep_interrupt);
+    signal(SIGTERM, &on_sweep_interrupt);
+    Result<SweepManifest> manifest = SweepManifest{};
+    {
+        ProgressLine line;
+        manifest = run_sweep(runs, config, line);
+    }
+    if (!manifest)
+        return fail(manifest.error().text);
+    print_table(*manifest);
+    std::map<SweepState, std::size_t> counts;
+    for (const SweepEntry& e : manifest->runs)
+        ++counts[e.state];
+    fmt::print("{} done, {} failed, {} waiting; `droste report {}` shows them\n", counts[SweepState::done],
+               counts[SweepState::failed], counts[SweepState::waiting], config.folder);
+    if (interrupted != 0)
+        return ended_by_user;
+    return counts[SweepState::failed] != 0 ? some_failed : 0;
+}
+
+}  // namespace droste
