@@ -216,10 +216,10 @@ external_interrupt  L0          3      490      500    1,000    1,500      500  
     EXPECT_EQ(sheet_of(reports_of({run_of("sdm", 2, 20)}),
                        "Levels: when each first ran, and the cycles that it spent"),
               R"(Levels: when each first ran, and the cycles that it spent
-level   first ran at, guest s   first ran at tick   cycles in it      %
-L0                      0.000                   0        300,000   33.3
-L1                      0.001             200,000        300,000   33.3
-L2                      0.002             400,000        300,000   33.3
+level   first ran at, guest ms   first ran at tick   cycles in it      %
+L0                       0.000                   0        300,000   33.3
+L1                       1.000             200,000        300,000   33.3
+L2                       2.000             400,000        300,000   33.3
 )");
     const std::string whole = sheet_of(reports_of({run_of("sdm", 2, 20)}), "Whole run");
     EXPECT_THAT(whole, AllOf(HasSubstr("ticks                     2,000,000\n"),
@@ -316,25 +316,56 @@ TEST(Report, FiltersByLevelAndReason) {
 }
 
 TEST(Report, TablesOfTheRoutingDesign) {
-    auto j = nlohmann::ordered_json::parse(summary_json(run_of("links", 2, 3)));
-    j["routes"] = {{{"level", 2}, {"reason", "cpuid"}, {"to", 1}, {"why", "bitmap"}, {"count", 40}},
-                   {{"level", 2}, {"reason", "hlt"}, {"to", 0}, {"why", "root"}, {"count", 7}}};
-    j["route_fallbacks"] = {{"list", 3}, {"link", 0}};
-    auto k = j;
-    k["routes"][0]["count"] = 20;
-    std::vector<RunReport> runs;
-    for (const auto& json : {j, k}) {
-        const auto r = parse_run_report(json.dump(), "x.json");
-        ASSERT_TRUE(r) << r.error().text;
-        runs.push_back(*r);
-    }
-    name_runs(runs);
-    EXPECT_THAT(sheet_of(runs, "routes"),
-                AllOf(HasSubstr("2      1   cpuid   bitmap"), HasSubstr("40  20  0.50x")));
-    EXPECT_THAT(sheet_of(runs, "routes", {{}, {"hlt"}, false}),
-                AllOf(Not(HasSubstr("cpuid")), HasSubstr("root")));
-    EXPECT_THAT(sheet_of(runs, "route_fallbacks"), HasSubstr("list"));
-    EXPECT_EQ(sheet_of(runs, "account"), "no sheet account");
+    RunSummary one = run_of("links", 2, 3), two = run_of("layered", 2, 3);
+    one.routes = {{2, 1, "cpuid", "bitmap", 40}, {2, 0, "hlt", "not linked", 7}};
+    two.routes = {{2, 1, "cpuid", "bitmap", 20}};
+    one.route_fallbacks = {{"list", 3}};
+    two.route_fallbacks = {{"list", 6}, {"link", 1}};
+    const auto runs = reports_of({one, two});
+    EXPECT_EQ(sheet_of(runs, "Routes: where exits went, and why"), R"(Routes: where exits went, and why
+                                 exits
+level  VM exit  to  why           1   2
+L2     cpuid    L1  bitmap       40  20  0.50x
+L2     hlt      L0  not linked    7   -
+)");
+    EXPECT_THAT(sheet_of(runs, "Routes: where exits went, and why", {{}, {"hlt"}, false}),
+                AllOf(Not(HasSubstr("cpuid")), HasSubstr("not linked")));
+    EXPECT_THAT(
+        sheet_of(runs, "Fallbacks: exits that went to level 0 because the design's way could not be taken"),
+        AllOf(HasSubstr("list    3  6  2.00x"), HasSubstr("link    -  1")));
+    EXPECT_EQ(report_sheets(reports_of({run_of("sdm", 2, 3)}), {}).back().title, "Round trips of level 2")
+        << "nothing is told of routing";
+}
+
+TEST(Report, TableOfEstimates) {
+    RunSummary s = run_of("account", 2, 20);
+    s.estimates = {{2, 1, "cpuid", 40, 20'000, {{"links", 5000}, {"native", 2000}}}};
+    EXPECT_EQ(sheet_of(reports_of({s}), "Estimates: mean cycles that each design would have taken"),
+              R"(Estimates: mean cycles that each design would have taken
+level  VM exit  owner   count   taken   links          native
+L2     cpuid    L1         40  20,000   5,000  0.25x    2,000  0.10x
+)");
+    EXPECT_THAT(sheet_of(reports_of({run_of("sdm", 2, 20), s}),
+                         "Estimates of run 2: mean cycles that each design would have taken"),
+                HasSubstr("20,000   5,000"));
+}
+
+TEST(Report, TableOfLatencyByLevel) {
+    const std::string title =
+        "Cycles by level: half of the round trips take no longer; and the factor from the level before";
+    EXPECT_EQ(
+        sheet_of(reports_of({run_of("sdm", 1, 20), run_of("sdm", 2, 20), run_of("links", 2, 3)}), title),
+        title + R"(
+VM exit             runs       L1       L2
+cpuid               sdm     1,000   20,000  20.00x
+cpuid               links   1,000    3,000   3.00x
+external_interrupt  sdm       500      500   1.00x
+external_interrupt  links     500      500   1.00x
+)");
+    for (const Sheet& s : report_sheets(reports_of({run_of("sdm", 1, 20)}), {}))
+        if (s.title == title) {
+            EXPECT_EQ(s.rows(), 0u) << "one level has no factor";
+        }
 }
 
 TEST(Report, CsvHasOneLineARunAndExit) {
@@ -474,7 +505,19 @@ TEST(ReportFile, BadOnesAreRefusedWithPlaceAndRemedy) {
         {[](Json& j) { j["levels"][1]["level"] = 2; }, "levels[1].level is not 1"},
         {[](Json& j) { j["levels"][1].erase("first_seen_ns"); }, "levels[1].first_seen_ns"},
         {[](Json& j) { j["cycles_in_level"][0] = -1; }, "cycles_in_level is not a list of whole numbers"},
-        {[](Json& j) { j["routes"] = 7; }, "routes is not a list or an object"},
+        {[](Json& j) { j["routes"] = 7; }, "routes is not a list"},
+        {[](Json& j) {
+             j["routes"] = {{{"level", 2}}};
+         },
+         "routes[0].destination is not a whole number"},
+        {[](Json& j) {
+             j["route_fallbacks"] = {{"list", "x"}};
+         },
+         "route_fallbacks.list is not a whole number"},
+        {[](Json& j) {
+             j["account"] = {{{"level", 2}, {"designs", 1}}};
+         },
+         "account[0].owner"},
     };
     for (const Row& row : rows) {
         Json j = good;
@@ -507,9 +550,11 @@ TEST(ReportFile, MissingOnesAreNamed) {
 
 /// Damaged reports are refused or shown, whatever is in them, and a page is well-formed in any case.
 TEST(ReportFile, DamageNeverCrashes) {
-    auto j = nlohmann::ordered_json::parse(summary_json(run_of("sdm", 2, 20)));
-    j["routes"] = {{{"level", 2}, {"reason", "cpuid"}, {"to", 1}, {"count", 40}}};
-    const std::string good = j.dump();
+    RunSummary sample = run_of("sdm", 2, 20);
+    sample.routes = {{2, 1, "cpuid", "bitmap", 40}};
+    sample.route_fallbacks = {{"list", 3}};
+    sample.estimates = {{2, 1, "cpuid", 40, 20'000, {{"links", 5000}, {"native", 2000}}}};
+    const std::string good = nlohmann::ordered_json::parse(summary_json(sample)).dump();
     static const char* const tokens[] = {
         "0",    "-1",     "1e308", "18446744073709551615", "null",      "[]", "{}",
         "\"\"", "true",   "[[[[",  "\"\\u0000<&\"",        "\"level\"", ",",  ":",

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 
+#include "machine/report/latency.h"
 #include "machine/report/metrics.h"
 
 namespace droste {
@@ -60,68 +60,13 @@ std::string short_number(double v) {
                       : fmt::format("{:.3g}", v);
 }
 
-/// A point of a line: the p50 of a level.
-struct Point {
-    unsigned level;
-    double cycles;
-    u64 depth;  ///< of the run that it came from
-    u64 count;  ///< of the exits that gave it
-};
-using Series = std::map<unsigned, Point>;  // by level
-
-/// The lines of one reason. A level is taken from the run for which it is the deepest, where there is one:
-/// there stands the guest that was measured; else from the shallowest run that has it. Of several owners the
-/// busiest counts.
-std::map<std::string, Series> series_of(Runs runs, Lines lines, const std::string& reason) {
-    std::map<std::string, Series> all;
-    for (const ExitComparison& line : lines) {
-        if (line.reason != reason || line.level == 0)
-            continue;
-        for (std::size_t i = 0; i < runs.size(); ++i) {
-            const ExitSummary* e = line.runs[i];
-            if (e == nullptr || e->p50 == 0)
-                continue;
-            const Point p{line.level, static_cast<double>(e->p50), runs[i].depth, e->count};
-            auto [at, is_new] = all[runs[i].series].try_emplace(line.level, p);
-            const bool nearer =
-                p.depth >= p.level && (at->second.depth < p.level || p.depth < at->second.depth);
-            if (!is_new && (nearer || (p.depth == at->second.depth && p.count > at->second.count)))
-                at->second = p;
-        }
-    }
-    return all;
-}
-
-/// Reasons, the ones of most levels first, then those that take most cycles.
-std::vector<std::string> main_reasons(Lines lines) {
-    struct Rank {
-        std::set<unsigned> levels;
-        double weight = 0;
-    };
-    std::map<std::string, Rank> ranks;
-    for (const ExitComparison& line : lines) {
-        ranks[line.reason].levels.insert(line.level);
-        ranks[line.reason].weight += line.weight;
-    }
-    std::vector<std::string> names;
-    for (const auto& [name, rank] : ranks)
-        names.push_back(name);
-    std::stable_sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-        const Rank &x = ranks[a], &y = ranks[b];
-        return x.levels.size() != y.levels.size() ? x.levels.size() > y.levels.size() : x.weight > y.weight;
-    });
-    if (names.size() > most_reasons)
-        names.resize(most_reasons);
-    return names;
-}
-
 class LatencyFigure {
 public:
     LatencyFigure(const std::vector<std::string>& names, unsigned levels, double low, double high)
         : names_(names), levels_(levels), low_(std::floor(std::log10(low))),
           high_(std::max(std::ceil(std::log10(high)), low_ + 1)) {}
 
-    std::string draw(const std::string& reason, const std::map<std::string, Series>& series) const {
+    std::string draw(const std::string& reason, const LatencySeries& series) const {
         std::string out;
         for (double decade = low_; decade <= high_; ++decade) {
             const double y = y_of(std::pow(10, decade));
@@ -147,7 +92,8 @@ private:
     double y_of(double cycles) const {
         return top + (height - top - bottom) * (high_ - std::log10(cycles)) / (high_ - low_);
     }
-    std::string line(const Series& series, std::size_t colour, const std::string& name, bool numbered) const {
+    std::string line(const LatencyLine& series, std::size_t colour, const std::string& name,
+                     bool numbered) const {
         std::string points, marks;
         const std::size_t c = colour % figure_colours;
         for (const auto& [level, p] : series) {
@@ -196,15 +142,12 @@ std::string label_of_bar(const RunReport& r) {
 }  // namespace
 
 std::string latency_figures(Runs runs, Lines lines) {
-    std::vector<std::string> names;
-    for (const RunReport& r : runs)
-        if (std::find(names.begin(), names.end(), r.series) == names.end())
-            names.push_back(r.series);
+    const std::vector<std::string> names = series_names(runs);
     double low = 0, high = 0;
     unsigned levels = 0;
-    std::vector<std::pair<std::string, std::map<std::string, Series>>> drawn;
-    for (const std::string& reason : main_reasons(lines)) {
-        std::map<std::string, Series> series = series_of(runs, lines, reason);
+    std::vector<std::pair<std::string, LatencySeries>> drawn;
+    for (const std::string& reason : main_reasons(lines, most_reasons)) {
+        LatencySeries series = latency_by_level(runs, lines, reason);
         for (const auto& [name, points] : series)
             for (const auto& [level, p] : points) {
                 low = low == 0 ? p.cycles : std::min(low, p.cycles);

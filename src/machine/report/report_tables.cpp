@@ -7,70 +7,23 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
-#include <optional>
 #include <set>
 #include <tuple>
 
+#include "machine/report/comparison.h"
+#include "machine/report/latency.h"
 #include "machine/report/metrics.h"
+#include "machine/report/routing_tables.h"
 
 namespace droste {
 
 namespace {
 
 using Runs = std::span<const RunReport>;
-using Value = std::optional<double>;
+using Value = Comparison::Value;
 
-/// Less than this much away from the first run is no difference worth a colour.
-constexpr double noise = 0.02;
 constexpr std::size_t most_lines = 12;
-
-Tone tone_of(double value, double first, Wish wish) {
-    const bool less = value<first*(1 - noise), more = value> first * (1 + noise);
-    if (first <= 0 || wish == Wish::none || (!less && !more))
-        return Tone::plain;
-    return less == (wish == Wish::less) ? Tone::better : Tone::worse;
-}
-
-std::string run_head(Runs runs, std::size_t i) {
-    return runs.size() == 1 ? "" : fmt::format("{}", i + 1);
-}
-
-/// One number of each run, and its ratio to that of the first.
-class Comparison {
-public:
-    Comparison(Runs runs, std::string head, bool ratios) : ratios_(ratios && runs.size() > 1) {
-        group_.head = runs.size() == 1 ? "" : std::move(head);
-        for (std::size_t i = 0; i < runs.size(); ++i) {
-            group_.columns.push_back({runs.size() == 1 ? head : run_head(runs, i), {}, false});
-            if (ratios_ && i != 0)
-                group_.columns.push_back({"", {}, false});
-        }
-    }
-    void row(const std::vector<Value>& values, NumberForm form, Wish wish) {
-        std::size_t at = 0;
-        for (std::size_t i = 0; i < values.size(); ++i) {
-            group_.columns[at++].cells.push_back(
-                {values[i] ? shown_number(*values[i], form) : "-", Tone::plain});
-            if (!ratios_ || i == 0)
-                continue;
-            const bool both = values[i] && values[0];
-            group_.columns[at++].cells.push_back(
-                {both ? shown_ratio(*values[i], *values[0]) : "",
-                 both ? tone_of(*values[i], *values[0], wish) : Tone::plain});
-        }
-    }
-    Group take() { return std::move(group_); }
-
-private:
-    const bool ratios_;
-    Group group_;
-};
-
-Column left_column(std::string head) {
-    return {std::move(head), {}, true};
-}
 
 /// The lines above the tables: which run is which.
 Sheet runs_sheet(Runs runs) {
@@ -151,7 +104,7 @@ Sheet levels_sheet(Runs runs) {
     Sheet s;
     s.title = "Levels: when each first ran, and the cycles that it spent";
     s.labels = {left_column("level")};
-    Comparison when(runs, "first ran at, guest s", true), tick(runs, "first ran at tick", true),
+    Comparison when(runs, "first ran at, guest ms", true), tick(runs, "first ran at tick", true),
         cycles(runs, "cycles in it", true);
     Comparison share(runs, "%", false);
     for (std::size_t level = 0; level < levels; ++level) {
@@ -162,7 +115,7 @@ Sheet levels_sheet(Runs runs) {
             double sum = 0;
             for (const u64 v : r.cycles_in_level)
                 sum += static_cast<double>(v);
-            w.push_back(has ? Value(static_cast<double>(r.levels[level].guest_ns) / 1e9) : Value());
+            w.push_back(has ? Value(static_cast<double>(r.levels[level].guest_ns) / 1e6) : Value());
             t.push_back(has ? Value(static_cast<double>(r.levels[level].tick)) : Value());
             c.push_back(spent ? Value(static_cast<double>(r.cycles_in_level[level])) : Value());
             p.push_back(spent && sum > 0 ? Value(100 * static_cast<double>(r.cycles_in_level[level]) / sum)
@@ -210,89 +163,6 @@ Sheet exits_sheet(Runs runs, unsigned level, std::span<const ExitComparison> lin
     s.groups.push_back(std::move(within));
     if (left_out != 0)
         s.note = fmt::format("{} more reasons: --all shows them", left_out);
-    return s;
-}
-
-/// What the routing designs tell: lines with the same words side by side.
-Sheet routing_sheet(Runs runs, const std::string& name, const ReportFilter& filter) {
-    std::vector<std::string> word_heads, number_heads;
-    const auto note = [](std::vector<std::string>& heads, const std::string& head) {
-        if (std::find(heads.begin(), heads.end(), head) == heads.end())
-            heads.push_back(head);
-    };
-    // Numbers that say where a line belongs rather than how much there is of it.
-    const auto is_key = [](const std::string& head) {
-        for (const char* key : {"level", "owner", "to", "from", "destination", "reason_number"})
-            if (head == key)
-                return true;
-        return false;
-    };
-    std::vector<std::vector<std::string>> keys;
-    std::map<std::vector<std::string>, std::vector<std::map<std::string, double>>> found;
-    for (const RunReport& r : runs)
-        if (const auto table = r.routing_tables.find(name); table != r.routing_tables.end())
-            for (const RoutingLine& line : table->second) {
-                for (const auto& [head, number] : line.numbers)
-                    note(is_key(head) ? word_heads : number_heads, head);
-                for (const auto& [head, word] : line.words)
-                    note(word_heads, head);
-            }
-    for (std::size_t i = 0; i < runs.size(); ++i) {
-        const auto table = runs[i].routing_tables.find(name);
-        if (table == runs[i].routing_tables.end())
-            continue;
-        for (const RoutingLine& line : table->second) {
-            std::vector<std::string> key(word_heads.size());
-            std::map<std::string, double> values;
-            std::string reason;
-            std::optional<unsigned> level;
-            for (const auto& [head, word] : line.words) {
-                key[static_cast<std::size_t>(std::find(word_heads.begin(), word_heads.end(), head) -
-                                             word_heads.begin())] = word;
-                if (head == "reason")
-                    reason = word;
-            }
-            for (const auto& [head, number] : line.numbers) {
-                if (head == "level" && number <= deepest_reported_level)
-                    level = static_cast<unsigned>(number);
-                if (is_key(head))
-                    key[static_cast<std::size_t>(std::find(word_heads.begin(), word_heads.end(), head) -
-                                                 word_heads.begin())] = fmt::format("{:.0f}", number);
-                else
-                    values[head] = number;
-            }
-            if ((level || !reason.empty()) && !filter.wants(level.value_or(0), reason))
-                continue;
-            auto& slot = found[key];
-            if (slot.empty()) {
-                slot.resize(runs.size());
-                keys.push_back(key);
-            }
-            slot[i] = std::move(values);
-        }
-    }
-    Sheet s;
-    s.title = name;
-    for (std::size_t w = 0; w < word_heads.size(); ++w) {
-        Column c = left_column(word_heads[w]);
-        for (const auto& key : keys)
-            c.cells.push_back({key[w], Tone::plain});
-        s.labels.push_back(std::move(c));
-    }
-    for (const std::string& head : number_heads) {
-        Comparison c(runs, head, true);
-        for (const auto& key : keys) {
-            std::vector<Value> values;
-            bool whole = true;
-            for (const auto& of_run : found[key]) {
-                const auto value = of_run.find(head);
-                values.push_back(value == of_run.end() ? Value() : Value(value->second));
-                whole &= !values.back() || *values.back() == std::floor(*values.back());
-            }
-            c.row(values, whole ? NumberForm::count : NumberForm::mean, Wish::none);
-        }
-        s.groups.push_back(c.take());
-    }
     return s;
 }
 
@@ -353,6 +223,7 @@ Status check_filter(Runs runs, const ReportFilter& filter) {
 std::vector<Sheet> report_sheets(Runs runs, const ReportFilter& filter) {
     std::vector<Sheet> sheets = {runs_sheet(runs), totals_sheet(runs), levels_sheet(runs)};
     const std::vector<ExitComparison> lines = compared_exits(runs, filter);
+    sheets.push_back(latency_sheet(runs, lines));
     for (std::size_t from = 0; from < lines.size();) {
         std::size_t to = from;
         while (to < lines.size() && lines[to].level == lines[from].level)
@@ -363,12 +234,8 @@ std::vector<Sheet> report_sheets(Runs runs, const ReportFilter& filter) {
             exits_sheet(runs, lines[from].level, std::span(lines).subspan(from, shown), to - from - shown));
         from = to;
     }
-    std::set<std::string> tables;
-    for (const RunReport& r : runs)
-        for (const auto& [name, table] : r.routing_tables)
-            tables.insert(name);
-    for (const std::string& name : tables)
-        sheets.push_back(routing_sheet(runs, name, filter));
+    for (Sheet& sheet : routing_sheets(runs, filter))
+        sheets.push_back(std::move(sheet));
     return sheets;
 }
 

@@ -16,8 +16,6 @@ namespace droste {
 namespace {
 
 constexpr const char* run_format = "droste-run";
-/// The members that routing designs add.
-constexpr const char* routing_members[] = {"routes", "route_fallbacks", "account"};
 
 ExitSummary exit_of(JsonMembers m) {
     ExitSummary e;
@@ -47,36 +45,47 @@ ExitSummary exit_of(JsonMembers m) {
     return e;
 }
 
-/// What a design tells is shown as it is: words and numbers of each line.
-std::vector<RoutingLine> routing_lines(JsonMembers& m, const char* name) {
-    std::vector<RoutingLine> lines;
-    const FileJson* table = m.member(name);
-    if (table == nullptr)
-        return lines;
-    const auto line_of = [&](const FileJson& object, const std::string& key) {
-        RoutingLine line;
-        if (!key.empty())
-            line.words.emplace_back("cause", key);
-        if (object.is_number())
-            line.numbers.emplace_back("count", object.get<double>());
-        if (object.is_object())
-            for (const auto& [member, value] : object.items()) {
-                if (value.is_string())
-                    line.words.emplace_back(member, value.template get<std::string>());
-                else if (value.is_number())
-                    line.numbers.emplace_back(member, value.template get<double>());
-            }
-        lines.push_back(std::move(line));
+unsigned level_of(JsonMembers& m, const char* name) {
+    return static_cast<unsigned>(m.number(name, deepest_reported_level));
+}
+
+RouteSummary route_of(JsonMembers m) {
+    return {.level = level_of(m, "level"),
+            .destination = level_of(m, "destination"),
+            .reason = m.text("reason"),
+            .why = m.text("why"),
+            .count = m.number("count")};
+}
+
+EstimateSummary estimate_of(JsonMembers m) {
+    EstimateSummary e;
+    e.level = level_of(m, "level");
+    e.owner = level_of(m, "owner");
+    e.reason = m.text("reason");
+    e.count = m.number("count");
+    e.actual = m.real("actual");
+    JsonMembers designs = m.object("designs");
+    for (const auto& [name, value] : designs.json().items())
+        e.designs.emplace_back(name, designs.real(name.c_str()));
+    return e;
+}
+
+/// Members that are there when the routing design has something to tell.
+void read_routing(JsonMembers& m, RunReport& r) {
+    const auto each = [&](const char* name, auto read) {
+        if (m.member(name) == nullptr)
+            return;
+        const FileJson& list = m.list(name);
+        for (std::size_t i = 0; i < list.size(); ++i)
+            read(m.element(name, list[i], i));
     };
-    if (table->is_array())
-        for (const FileJson& element : *table)
-            line_of(element, "");
-    else if (table->is_object())
-        for (const auto& [key, value] : table->items())
-            line_of(value, key);
-    else
-        m.fail(m.path(name), "a list or an object");
-    return lines;
+    each("routes", [&](JsonMembers line) { r.routes.push_back(route_of(line)); });
+    each("account", [&](JsonMembers line) { r.estimates.push_back(estimate_of(line)); });
+    if (m.member("route_fallbacks") == nullptr)
+        return;
+    JsonMembers causes = m.object("route_fallbacks");
+    for (const auto& [cause, value] : causes.json().items())
+        r.route_fallbacks.emplace_back(cause, causes.number(cause.c_str()));
 }
 
 void read_levels(JsonMembers& m, RunReport& r) {
@@ -134,9 +143,7 @@ RunReport report_of(JsonMembers& m) {
     const FileJson& exits = m.list("exits");
     for (std::size_t i = 0; i < exits.size(); ++i)
         r.exits.push_back(exit_of(m.element("exits", exits[i], i)));
-    for (const char* name : routing_members)
-        if (std::vector<RoutingLine> lines = routing_lines(m, name); !lines.empty())
-            r.routing_tables[name] = std::move(lines);
+    read_routing(m, r);
     return r;
 }
 

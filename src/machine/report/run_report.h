@@ -13,12 +13,6 @@
 
 namespace droste {
 
-/// One line of a table that a routing design adds to the report: its members in their order.
-struct RoutingLine {
-    std::vector<std::pair<std::string, std::string>> words;
-    std::vector<std::pair<std::string, double>> numbers;
-};
-
 struct RunReport {
     std::string file;
     std::string program, stack, cpu_model, engine, timing, timing_table, timing_clock, routing;
@@ -32,8 +26,10 @@ struct RunReport {
     std::vector<LevelStart> levels;    ///< index = level
     std::vector<u64> cycles_in_level;  ///< index = level
     std::vector<ExitSummary> exits;
-    /// Tables of the routing design, by their member of the report: routes, route_fallbacks, account.
-    std::map<std::string, std::vector<RoutingLine>> routing_tables;
+    // Of routing designs; empty when the design does not tell.
+    std::vector<RouteSummary> routes;
+    std::vector<std::pair<std::string, u64>> route_fallbacks;  ///< by cause
+    std::vector<EstimateSummary> estimates;
 
     /// Of a sweep: the name of its variant, and the keys that the variant stands for.
     std::string variant;
