@@ -56,8 +56,8 @@ constexpr ControlBit load_debug{Word::entry, 2}, ia32e_guest{Word::entry, 9}, en
 // SDM Appendix "Field Encoding in VMCS".
 namespace field {
 constexpr u32 vpid = 0x0000, guest_es_selector = 0x0800, guest_cs_selector = 0x0802, guest_ss_selector = 0x0804,
-              guest_ldtr_selector = 0x080c, guest_tr_selector = 0x080e, host_es_selector = 0x0c00, host_cs_selector = 0x0c02,
-              host_tr_selector = 0x0c0c, io_bitmap_a = 0x2000, io_bitmap_b = 0x2002, msr_bitmap = 0x2004,
+              guest_ldtr_selector = 0x080c, guest_tr_selector = 0x080e, guest_interrupt_status = 0x0810,
+              host_es_selector = 0x0c00, host_cs_selector = 0x0c02, host_tr_selector = 0x0c0c, io_bitmap_a = 0x2000, io_bitmap_b = 0x2002, msr_bitmap = 0x2004,
               exit_msr_store_address = 0x2006, exit_msr_load_address = 0x2008, entry_msr_load_address = 0x200a,
               tsc_offset = 0x2010, virtual_apic = 0x2012, apic_access = 0x2014, posted_descriptor = 0x2016, eptp = 0x201a,
               vmread_bitmap = 0x2026, vmwrite_bitmap = 0x2028, tertiary_controls = 0x2034, guest_physical_address = 0x2400,
@@ -96,7 +96,7 @@ constexpr FieldRow field_rows[] = {
     {0x0002, Rule::control, control::posted_interrupts},
     {0x0800, Rule::guest}, {0x0802, Rule::guest}, {0x0804, Rule::guest}, {0x0806, Rule::guest}, {0x0808, Rule::guest},
     {0x080a, Rule::guest}, {0x080c, Rule::guest}, {0x080e, Rule::guest},
-    {0x0810, Rule::guest, control::virtual_interrupts},
+    {field::guest_interrupt_status, Rule::guest, control::virtual_interrupts},
     {0x0c00, Rule::host}, {0x0c02, Rule::host}, {0x0c04, Rule::host}, {0x0c06, Rule::host}, {0x0c08, Rule::host},
     {0x0c0a, Rule::host}, {0x0c0c, Rule::host},
     {field::io_bitmap_a, Rule::merged},

@@ -40,13 +40,16 @@ BootInformation read_boot_information(u32 magic, u64 address)
     constexpr u32 pvh_magic = 0x336ec578;
     if (at<u32>(address) != pvh_magic) panic("no loader that this program knows", magic);
     b.command_line = reinterpret_cast<const char*>(at<u64>(address + 24));
-    const u64 list = at<u64>(address + 16), map = at<u64>(address + 40);
+    const u64 list = at<u64>(address + 16);
+    b.map = at<u64>(address + 40);
+    b.map_entries = at<u32>(address + 48);
+    b.rsdp = at<u64>(address + 32);
     for (unsigned i = 0; i < at<u32>(address + 12) && i < 3; ++i, ++b.modules) {
         b.module_first[i] = at<u64>(list + 32 * i);
         b.module_end[i] = b.module_first[i] + at<u64>(list + 32 * i + 8);
     }
-    for (unsigned i = 0; i < at<u32>(address + 48); ++i)
-        if (at<u64>(map + 24 * i) == 1u << 20) b.memory_size = (1u << 20) + at<u64>(map + 24 * i + 8);
+    for (unsigned i = 0; i < b.map_entries; ++i)
+        if (at<u64>(b.map + 24 * i) == 1u << 20) b.memory_size = (1u << 20) + at<u64>(b.map + 24 * i + 8);
     return b;
 }
 

@@ -14,6 +14,8 @@ struct BootInformation {
     u64 memory_size;
     u64 module_first[3], module_end[3];
     unsigned modules;
+    u64 map, map_entries; // of PVH: hvm_memmap_table_entry
+    u64 rsdp;
 };
 BootInformation read_boot_information(u32 magic, u64 address);
 
@@ -22,6 +24,9 @@ void turn_vmx_on(Monitor& m);
 
 // Copies this program to where the guest's memory begins, with its command line, and makes level 1.
 void make_nested_instance(Monitor& m);
+
+// Moves the modules to where Linux wants kernel and RAM disk, and makes level 1.
+void make_linux_guest(Monitor& m, const BootInformation& boot);
 
 // The processor as a guest that starts in 32-bit protected mode has it.
 void set_protected_mode(Context& c, u64 entry);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Level 0 on a processor with exit routing: links from each VMCS to the hypervisor that gets the exits, and where the processor
 // is after exits that this hypervisor did not see. docs/routing.md has the fields.
+#include <initializer_list>
+
 #include "console.h"
 #include "monitor.h"
 #include "own_controls.h"
@@ -87,6 +89,10 @@ void find_running(Monitor& m)
     if (now == m.loaded) return;
     // The processor went down, from guests to their hypervisors.
     for (unsigned level = m.running - 1; level >= 1; --level) {
+        Context& left = *m.level[level + 1].context;
+        left.information_known = false;
+        // Live while the guest ran, and not saved here: written again whatever they are.
+        for (const u8 s : {slot(field::guest_interrupt_status), slot(field::timer_value)}) left.in_region[s] = ~0ull;
         Context& c = *m.level[level].context;
         if (address_of(*c.region) != now) continue;
         m.running = level;

@@ -20,12 +20,14 @@ extern "C" [[noreturn]] void boot_main(nano::u32 magic, nano::u64 information)
     set_panic_level(m.options.level);
     m.memory_size = boot.memory_size;
     const u64 fresh = (m.memory_size & ~(large_page - 1)) - large_page;
-    if (m.options.level == m.options.depth || m.options.every_level) run_workload(m.options, fresh);
-    if (m.options.level == m.options.depth) finish(0);
+    const bool linux_guest = m.options.linux_guest;
+    if ((!linux_guest && m.options.level == m.options.depth) || m.options.every_level) run_workload(m.options, fresh);
+    if (!linux_guest && m.options.level == m.options.depth) finish(0);
     m.serves = 1;
     turn_vmx_on(m);
     if (m.options.routing != Routing::sdm) start_routing(m);
-    make_nested_instance(m);
+    if (m.options.linux_guest) make_linux_guest(m, boot);
+    else make_nested_instance(m);
     run(m);
 }
 

@@ -53,6 +53,7 @@ struct Context {
     u64 source;       // and its name for its VMCS12
     u64 source_region; // where that lies
     FieldImage vmcs12; // as of the last entry
+    bool information_known; // and the exit information as of this hypervisor's last exit to the guest hypervisor
     EptContext* ept;
     u64 age;
     u64 routing_link, routing_reasons, routing_exceptions; // as programmed; 0: not yet

@@ -21,7 +21,7 @@ void make_own_bitmaps(Monitor& m)
     set_bit(msrs, msr::feature_control);
     set_bit(msrs, low_writes + msr::feature_control);
     set_bit(msrs, low_writes + msr::bios_signature);
-    set_bit(ports, test_port);
+    if (!m.options.linux_guest) set_bit(ports, test_port);
     for (u64& w : fields.words) w = ~0ull;
     for (unsigned i = 0; i < field_count; ++i)
         if (m.offered.exists[i]) fields.words[field_rows[i].encoding / 64] &= ~bit(field_rows[i].encoding % 64);

@@ -22,7 +22,8 @@ constexpr u64 own_secondary_controls = bit(control::ept.number) | bit(control::r
 constexpr u16 test_port = 0xe0;
 
 // The 64-bit words of the bitmaps that have bits set.
-constexpr u16 own_bitmap_words[] = {msr::feature_control / 64, test_port / 64, msr::vmx_first / 64, 256, 256 + msr::bios_signature / 64};
+constexpr u16 own_bitmap_words[] = {msr::feature_control / 64, test_port / 64, msr::vmx_first / 64, 256,
+                                    256 + msr::bios_signature / 64};
 
 // Fills the bitmaps.
 void make_own_bitmaps(Monitor& m);

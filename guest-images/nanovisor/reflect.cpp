@@ -106,7 +106,12 @@ void reflect_with(Monitor& m, unsigned level, const Information& information)
                                                               : true;
         if (wanted) save(s, now[s]);
     }
-    for (const u8 s : m.offered.information) save(s, facts[s]);
+    for (const u8 s : m.offered.information) {
+        if (c.information_known && v[s] == facts[s]) continue;
+        write_vmcs12(m, c.source_region, s, facts[s]);
+        v[s] = facts[s];
+    }
+    c.information_known = true;
     if (v[slot(field::entry_event)] & bit(31)) save(slot(field::entry_event), v[slot(field::entry_event)] & ~bit(31));
     save(slot(field::entry_controls), (v[slot(field::entry_controls)] & ~bit(control::ia32e_guest.number)) | long_mode);
     load_host_state(m, level, now[slot(field::guest_pat)], now[slot(field::guest_efer)]);
@@ -133,6 +138,7 @@ void fail_entry(Monitor& m, unsigned level, u64 exit_reason)
     Context& c = *m.level[level].context;
     const u64 qualification = vmread(field::qualification), pat = vmread(field::guest_pat), efer = vmread(field::guest_efer);
     open_vmcs12(m, c.source_region);
+    c.information_known = false;
     write_vmcs12(m, c.source_region, slot(field::exit_reason), exit_reason);
     write_vmcs12(m, c.source_region, slot(field::qualification), qualification);
     load_host_state(m, level, pat, efer);

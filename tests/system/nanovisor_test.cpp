@@ -206,5 +206,26 @@ TEST_F(Nanovisor, RoutingNeedsTheProcessors) {
                 HasSubstr("this machine's routing.design is another"));
 }
 
+/// Debian's kernel as nanovisor's guest: its KVM works by nanovisor's emulation of VMX, and Linux and exitbench run at level 2.
+TEST(NanovisorLinux, KvmRunsLinuxAboveIt) {
+    SKIP_WITHOUT_IMAGE("nanovisor/nanovisor.flat");
+    SKIP_WITHOUT_IMAGE("kvm-stack/vmlinuz");
+    const Finished f = droste({"boot", "--kernel", image("nanovisor/nanovisor.flat"), "--module", image("kvm-stack/vmlinuz"),
+                               "--module", image("kvm-stack/initramfs.cpio"), "--memory", "1GiB", "--append",
+                               "guest=linux -- console=ttyS0 quiet cryptomgr.notests panic=-1 level=0 depth=1",
+                               "--timeout", "600"},
+                              Report::json);
+    ASSERT_EQ(f.status, 0) << f.out << f.err;
+    for (const char* line : {"LEVEL 0 up", "LEVEL 1 up", "LEVEL 1 sha 30e14955ebf1352266dc2ff8067e6810", "LEVEL 1 done",
+                             "exitbench hypercall", "exitbench ept_fault", "LEVEL 0 done"})
+        EXPECT_THAT(f.out, HasSubstr(line));
+    EXPECT_EQ(f.report["end"]["kind"], "powered_off");
+    EXPECT_EQ(f.report["levels"].size(), 3u);
+    EXPECT_EQ(f.report["unknown_exits"], 0);
+    EXPECT_TRUE(f.report["vm_entry_failures"].empty()) << f.report["vm_entry_failures"];
+    for (const char* reason : {"cpuid", "vmcall", "hlt", "io_instruction", "external_interrupt"})
+        EXPECT_GT(account(f, 2, reason, 1)["count"], 10) << reason;
+}
+
 }  // namespace
 }  // namespace droste::system_test
