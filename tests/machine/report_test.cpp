@@ -204,6 +204,13 @@ TEST(Report, VariantsOfASweepStandForTheirKeys) {
     runs[1].variant_keys = {"vmx.capabilities"};
     name_runs(runs);
     EXPECT_THAT(labels(runs), ElementsAre("as it is", "no shadowing"));
+    runs = {report_of(run_of("sdm", 2, 20)), report_of(run_of("links", 2, 20))};
+    runs[0].variant = "shipped";
+    runs[1].variant = "linked";
+    runs[1].variant_keys = {"routing.design"};
+    name_runs(runs);
+    EXPECT_THAT(labels(runs), ElementsAre("shipped", "linked"));
+    EXPECT_EQ(runs[1].series, "linked");
 }
 
 TEST(Report, TableOfOneRun) {
@@ -267,8 +274,9 @@ TEST(Report, MoreMipsAreBetter) {
 }
 
 TEST(Report, WideTablesGoOnBelow) {
-    const auto runs = reports_of({run_of("sdm", 2, 20), run_of("links", 2, 5)});
-    for (const std::size_t width : {60u, 80u, 120u}) {
+    const auto runs = reports_of({run_of("sdm", 2, 20), run_of("links", 2, 5), run_of("layered", 2, 5),
+                                  run_of("native", 2, 5), run_of("deferred", 2, 5)});
+    for (const std::size_t width : {70u, 80u, 120u}) {
         std::size_t longest = 0, at = 0;
         for (const Sheet& s : report_sheets(runs, {}))
             if (s.title == "Round trips of level 2") {
@@ -536,15 +544,18 @@ TEST(ReportFile, BadOnesAreRefusedWithPlaceAndRemedy) {
 
 TEST(ReportFile, MissingOnesAreNamed) {
     std::vector<std::string> notes;
-    EXPECT_THAT(load_run_reports({"/nowhere/a.json"}, notes).error().text,
+    EXPECT_THAT(load_run_reports({"/nowhere/a.json"}, {}, notes).error().text,
                 HasSubstr("/nowhere/a.json: cannot be read"));
     const auto folder = std::filesystem::temp_directory_path() / fmt::format("droste-report-{}", getpid());
     std::filesystem::create_directories(folder);
-    EXPECT_THAT(load_run_reports({folder.string()}, notes).error().text, HasSubstr("no manifest.json"));
+    EXPECT_THAT(load_run_reports({folder.string()}, {}, notes).error().text, HasSubstr("no manifest.json"));
     std::ofstream(folder / "a.json") << summary_json(run_of("sdm", 1, 20));
-    const auto runs = load_run_reports({(folder / "a.json").string()}, notes);
+    const auto runs = load_run_reports({(folder / "a.json").string()}, {}, notes);
     ASSERT_TRUE(runs);
     EXPECT_EQ(runs->at(0).label, "tiny, sdm, depth 1");
+    EXPECT_TRUE(load_run_reports({(folder / "a.json").string()}, {3, 1}, notes));
+    EXPECT_THAT(load_run_reports({(folder / "a.json").string()}, {3, 4}, notes).error().text,
+                HasSubstr("no run is 3 or 4 levels deep"));
     std::filesystem::remove_all(folder);
 }
 

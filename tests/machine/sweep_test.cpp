@@ -315,7 +315,7 @@ TEST_F(Sweeping, FailuresAreRecordedAndDoNotStopTheOthers) {
     EXPECT_FALSE(fs::exists(file("out/s.append-bad.json")));
     EXPECT_TRUE(fs::exists(file("out/s.append-bad.failed.json")));
     std::vector<std::string> notes;
-    const auto runs = load_run_reports({file("out")}, notes);
+    const auto runs = load_run_reports({file("out")}, {}, notes);
     ASSERT_TRUE(runs) << runs.error().text;
     EXPECT_EQ(runs->size(), 1u);
     ASSERT_EQ(notes.size(), 4u);
@@ -323,7 +323,7 @@ TEST_F(Sweeping, FailuresAreRecordedAndDoNotStopTheOthers) {
     sweep("\"bad\", \"a\"");
     EXPECT_THAT(finished_, ElementsAre("s.append-bad")) << "a failed run is tried again";
     EXPECT_THAT(states(sweep("\"bad\"", "expect = \"triple_fault\"\n")), ElementsAre(done));
-    EXPECT_THAT(load_run_reports({file("out")}, notes)->at(0).end_kind, "triple_fault");
+    EXPECT_THAT(load_run_reports({file("out")}, {}, notes)->at(0).end_kind, "triple_fault");
 }
 
 TEST_F(Sweeping, AHangingRunIsKilledByAStopAndLeavesNothing) {

@@ -17,6 +17,7 @@ constexpr const char* examples = R"(Examples:
   droste run configs/kvm-stack.toml --depth 2 --json sdm.json
   droste report sdm.json                              one run
   droste report sdm.json other.json --level 2         side by side, with ratios to the first
+  droste report sweep-nanovisor-designs --depth 3     designs side by side at one depth
   droste report sweep-kvm-depth --html depth.html     the runs of a sweep, with figures
   droste report sdm.json --reason 'vm*' --format csv  for a spreadsheet
 
@@ -44,6 +45,7 @@ void ReportCommand::add_to(CLI::App& app) {
     c.add_option("RUN", files_,
                  "Reports that --json wrote, or folders of sweeps; ratios are to the first run")
         ->required();
+    c.add_option("--depth", depths_, "Only runs of this depth; may be repeated")->type_name("N");
     c.add_option("--level", filter_.levels, "Only exits of this level; may be repeated")->type_name("N");
     c.add_option("--reason", filter_.reasons, "Only exits whose reason matches this glob; may be repeated")
         ->type_name("GLOB");
@@ -53,14 +55,14 @@ void ReportCommand::add_to(CLI::App& app) {
         ->check(CLI::IsMember({"exits", "levels"}));
     c.add_option("--html", html_, "Write a page with figures to FILE, \"-\" for standard output")
         ->type_name("FILE");
-    for (const char* repeated : {"--level", "--reason"})  // one value each: a file may follow
+    for (const char* repeated : {"--depth", "--level", "--reason"})  // one value each: a file may follow
         c.get_option(repeated)->allow_extra_args(false);
     c.footer(examples);
 }
 
 int ReportCommand::go() const {
     std::vector<std::string> notes;
-    const Result<std::vector<RunReport>> runs = load_run_reports(files_, notes);
+    Result<std::vector<RunReport>> runs = load_run_reports(files_, depths_, notes);
     for (const std::string& note : notes)
         fmt::print(stderr, "droste: {}\n", printable(note));
     if (!runs)

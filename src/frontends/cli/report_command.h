@@ -17,6 +17,7 @@ public:
 
 private:
     std::vector<std::string> files_;
+    std::vector<u64> depths_;
     ReportFilter filter_;
     std::string format_ = "table", table_ = "exits", html_;
 };

@@ -17,10 +17,26 @@ struct Fact {
     std::string text;  ///< as it stands in a label; empty: nothing to say
 };
 
-/// Members of the report that say a key of the configuration already.
-constexpr std::string_view told_by_members[] = {"stack.name",   "stack.depth", "routing.design",
-                                                "cpu.model",    "engine",      "timing.model",
-                                                "timing.table", "timing.clock"};
+/// A member of the report that says keys of the configuration.
+struct MemberFact {
+    std::string_view name;
+    std::initializer_list<std::string_view> keys;
+    std::string (*text)(const RunReport&);
+};
+const MemberFact member_facts[] = {
+    {"stack", {"stack.name"}, [](const RunReport& r) { return r.stack; }},
+    {"routing", {"routing.design"}, [](const RunReport& r) { return r.routing; }},
+    {"variant", {}, [](const RunReport& r) { return r.variant; }},
+    {"depth", {"stack.depth"}, [](const RunReport& r) { return fmt::format("depth {}", r.depth); }},
+    {"cpu", {"cpu.model"}, [](const RunReport& r) { return r.cpu_model; }},
+    {"timing",
+     {"timing.model", "timing.table"},
+     [](const RunReport& r) {
+         return r.timing == "table" ? r.timing_table : fmt::format("timing {}", r.timing);
+     }},
+    {"clock", {"timing.clock"}, [](const RunReport& r) { return fmt::format("clock {}", r.timing_clock); }},
+    {"engine", {"engine"}, [](const RunReport& r) { return r.engine; }},
+};
 /// Sections that change how a run is made, not the run.
 constexpr std::string_view of_no_matter[] = {"run.", "jit."};
 
@@ -29,19 +45,16 @@ std::string shortened(const std::string& text) {
     return text.size() <= most ? text : text.substr(0, most - 3) + "...";
 }
 
-std::string timing_of(const RunReport& r) {
-    return r.timing == "table" ? r.timing_table : fmt::format("timing {}", r.timing);
-}
-
-std::vector<Fact> facts_of(const RunReport& r, const std::set<std::string>& keys) {
-    std::vector<Fact> facts = {{"stack", r.stack},
-                               {"routing", r.routing},
-                               {"variant", r.variant},
-                               {"depth", fmt::format("depth {}", r.depth)},
-                               {"cpu", r.cpu_model},
-                               {"timing", timing_of(r)},
-                               {"clock", fmt::format("clock {}", r.timing_clock)},
-                               {"engine", r.engine}};
+/// `variant_keys`: what the variants of all runs stand for.
+std::vector<Fact> facts_of(const RunReport& r, const std::set<std::string>& keys,
+                           const std::set<std::string>& variant_keys) {
+    std::vector<Fact> facts;
+    for (const MemberFact& m : member_facts) {
+        const bool by_variant = std::any_of(m.keys.begin(), m.keys.end(), [&](std::string_view key) {
+            return variant_keys.contains(std::string(key));
+        });
+        facts.push_back({std::string(m.name), by_variant ? "" : m.text(r)});
+    }
     for (const std::string& key : keys) {
         const auto found = r.configuration.find(key);
         facts.push_back(
@@ -59,16 +72,16 @@ std::string joined(const std::vector<Fact>& facts, const std::set<std::string>& 
 }
 
 /// Keys of the configuration that may tell runs apart.
-std::set<std::string> keys_of(const std::vector<RunReport>& runs) {
+std::set<std::string> keys_of(const std::vector<RunReport>& runs, const std::set<std::string>& variant_keys) {
     std::set<std::string> keys;
     for (const RunReport& r : runs)
         for (const auto& [key, value] : r.configuration)
             keys.insert(key);
-    for (const RunReport& r : runs)
-        for (const std::string& key : r.variant_keys)
-            keys.erase(key);
-    for (const std::string_view key : told_by_members)
-        keys.erase(std::string(key));
+    for (const std::string& key : variant_keys)
+        keys.erase(key);
+    for (const MemberFact& m : member_facts)
+        for (const std::string_view key : m.keys)
+            keys.erase(std::string(key));
     std::erase_if(keys, [](const std::string& key) {
         return std::any_of(std::begin(of_no_matter), std::end(of_no_matter),
                            [&](std::string_view section) { return key.starts_with(section); });
@@ -79,23 +92,26 @@ std::set<std::string> keys_of(const std::vector<RunReport>& runs) {
 }  // namespace
 
 void name_runs(std::vector<RunReport>& runs) {
-    const std::set<std::string> keys = keys_of(runs);
+    std::set<std::string> variant_keys;
+    for (const RunReport& r : runs)
+        variant_keys.insert(r.variant_keys.begin(), r.variant_keys.end());
+    const std::set<std::string> keys = keys_of(runs, variant_keys);
     std::vector<std::vector<Fact>> facts;
     for (const RunReport& r : runs)
-        facts.push_back(facts_of(r, keys));
+        facts.push_back(facts_of(r, keys, variant_keys));
     std::set<std::string> differing;
     for (const auto& of_run : facts)
         for (std::size_t i = 0; i < of_run.size(); ++i)
             if (of_run[i].text != facts[0][i].text)
                 differing.insert(of_run[i].key);
     std::set<std::string> always = differing;
-    always.insert("routing");
+    always.insert(variant_keys.contains("routing.design") ? "variant" : "routing");
     for (std::size_t i = 0; i < runs.size(); ++i) {
         runs[i].label = joined(facts[i], differing, true);
         runs[i].series = joined(facts[i], always, false);
     }
     if (runs.size() == 1) {
-        runs[0].label = joined(facts[0], {"stack", "routing", "depth"}, true);
+        runs[0].label = joined(facts[0], {"stack", "routing", "variant", "depth"}, true);
         return;
     }
     std::map<std::string, unsigned> used;

@@ -3,7 +3,9 @@
 #include "machine/report/run_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -232,6 +234,7 @@ Result<RunReport> parse_run_report(std::string_view text, const std::string& fil
 }
 
 Result<std::vector<RunReport>> load_run_reports(const std::vector<std::string>& paths,
+                                                const std::vector<u64>& depths,
                                                 std::vector<std::string>& notes) {
     std::vector<RunReport> runs;
     for (const std::string& path : paths) {
@@ -252,6 +255,12 @@ Result<std::vector<RunReport>> load_run_reports(const std::vector<std::string>& 
     if (runs.empty())
         return Error{fmt::format("{}: no run of it has ended well yet; `droste sweep` goes on with it",
                                  paths.empty() ? "the report" : paths.front())};
+    if (!depths.empty())
+        std::erase_if(runs, [&](const RunReport& r) {
+            return std::find(depths.begin(), depths.end(), r.depth) == depths.end();
+        });
+    if (runs.empty())
+        return Error{fmt::format("--depth: no run is {} levels deep", fmt::join(depths, " or "))};
     name_runs(runs);
     return runs;
 }

@@ -46,9 +46,10 @@ inline constexpr u64 deepest_reported_level = 64;
 
 /// Reads a report; `file` names it in errors.
 Result<RunReport> parse_run_report(std::string_view json, const std::string& file);
-/// Reads files, and the finished runs of sweeps whose folders are named; names the runs. `notes` gets a
-/// sentence for each run of a sweep that is not there.
+/// Reads files, and the finished runs of sweeps whose folders are named; names the runs. Only runs of
+/// `depths`; empty: all. `notes` gets a sentence for each run of a sweep that is not there.
 Result<std::vector<RunReport>> load_run_reports(const std::vector<std::string>& paths,
+                                                const std::vector<u64>& depths,
                                                 std::vector<std::string>& notes);
 /// Gives each run its label and its series.
 void name_runs(std::vector<RunReport>& runs);

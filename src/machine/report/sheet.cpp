@@ -49,6 +49,25 @@ std::string without_end_spaces(std::string line) {
     return line;
 }
 
+/// A group that is too wide becomes several; a column without a head stays with the one before it.
+std::vector<Group> split(const Group& group, std::size_t width) {
+    std::vector<Group> parts;
+    std::size_t used = 0;
+    for (std::size_t i = 0; i < group.columns.size(); ++i) {
+        std::size_t more = 0;
+        for (std::size_t j = i; j < group.columns.size() && (j == i || group.columns[j].head.empty()); ++j)
+            more += gap + width_of(group.columns[j]);
+        const bool follows = i != 0 && group.columns[i].head.empty();
+        if (parts.empty() || (!follows && used + more > width)) {
+            parts.push_back({group.head, {}});
+            used = 0;
+        }
+        parts.back().columns.push_back(group.columns[i]);
+        used += gap + width_of(group.columns[i]);
+    }
+    return parts;
+}
+
 class Writer {
 public:
     Writer(const Sheet& sheet, bool colour)
@@ -142,17 +161,20 @@ std::string sheet_text(const Sheet& sheet, std::size_t width, bool colour) {
         return "";
     const Writer writer(sheet, colour);
     std::string out = writer.paint(printable(sheet.title), bold) + "\n";
-    std::vector<Laid> groups;
+    const std::size_t room =
+        width > writer.label_width() + group_gap + 20 ? width - writer.label_width() - group_gap : 20;
+    std::vector<Group> parts;
     for (const Group& g : sheet.groups)
-        if (!g.columns.empty())
-            groups.emplace_back(g);
+        for (Group& part : split(g, room))
+            parts.push_back(std::move(part));
+    const std::vector<Laid> groups(parts.begin(), parts.end());
     for (std::size_t from = 0; from < groups.size();) {
         std::size_t to = from, used = writer.label_width();
         while (to < groups.size() && (to == from || used + group_gap + groups[to].total <= width))
             used += group_gap + groups[to++].total;
         if (from != 0)
             out += '\n';
-        out += writer.block(std::span(groups).subspan(from, to - from));
+        out += writer.block(std::span<const Laid>(groups).subspan(from, to - from));
         from = to;
     }
     if (!sheet.note.empty())
