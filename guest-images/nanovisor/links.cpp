@@ -30,6 +30,12 @@ constexpr u64 all_reasons = [] {
     return set;
 }();
 
+constexpr u64 vmx_instructions = [] {
+    u64 set = bit(reason::invept) | bit(reason::invvpid);
+    for (u8 r = reason::vmclear; r <= reason::vmxon; ++r) set |= bit(r);
+    return set;
+}();
+
 struct alignas(64) PolicyTable {
     u8 pair[64]; // 4 bits a reason; 0: as the design has it, 1: level 0
 };
@@ -50,7 +56,8 @@ void start_routing(Monitor& m)
     const u64 capability = rdmsr(msr::routing_capability);
     if ((capability & 0xff) != number_of[unsigned(m.options.routing)]) panic("this machine's routing.design is another", capability & 0xff);
     m.routes_levels = unsigned(capability >> 8 & 0xff);
-    m.serves = max_levels - 1;
+    // A Linux at level 1 has the machine's interrupts: it must know which of the levels above it runs, and so serves them itself.
+    m.serves = m.options.linux_guest ? 1 : max_levels - 1;
     for (const u8 r : at_level_0) {
         const bool ept = r == reason::ept_violation || r == reason::ept_misconfiguration;
         if (!ept) policies.pair[r / 2] |= u8(1u << r % 2 * 4);
@@ -62,7 +69,8 @@ void program_routing(Monitor& m, unsigned level, bool own_bitmaps_matter)
     Context& c = *m.level[level].context;
     const Context& below = *m.level[level - 1].context;
     set(c, slot(field::primary_controls), c.in_region[slot(field::primary_controls)] | bit(control::tertiary_controls.number));
-    u64 reasons = all_reasons;
+    const bool serves_vmx = level <= m.serves;
+    u64 reasons = all_reasons | (serves_vmx ? 0 : vmx_instructions);
     // A bit cannot tell whose bitmap asked for an exit.
     if (own_bitmaps_matter) reasons &= ~(bit(reason::rdmsr) | bit(reason::wrmsr) | bit(reason::io));
     const u64 exceptions = c.vmcs12[slot(field::exception_bitmap)], link = address_of(*below.region);
@@ -80,7 +88,7 @@ void program_routing(Monitor& m, unsigned level, bool own_bitmaps_matter)
     write(exception_bitmap, exceptions);
     // The design `layered` asks the guests' own controls; VMX instructions are level 0's all the same.
     write(policy_table_pointer, address_of(policies));
-    write(routing_controls, m.options.routing == Routing::layered ? use_policy_table : 0);
+    write(routing_controls, m.options.routing == Routing::layered && serves_vmx ? use_policy_table : 0);
 }
 
 void find_running(Monitor& m)

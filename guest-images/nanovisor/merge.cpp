@@ -177,7 +177,8 @@ u32 merge(Monitor& m, unsigned level)
         if (!holds(c, s, v[s], false)) set(c, s, v[s]);
     for (const u8 s : m.offered.address)
         if (has(v, field_rows[s].used_by)) set(c, s, own(v[s]));
-    if (v[slot(field::entry_event)] & bit(31)) {
+    // VM exits to this hypervisor leave no valid event behind; what the processor routed elsewhere may have.
+    if ((v[slot(field::entry_event)] & bit(31)) || m.options.routing != Routing::sdm) {
         set(c, slot(field::entry_event), v[slot(field::entry_event)]);
         set(c, slot(field::entry_error_code), v[slot(field::entry_error_code)]);
         set(c, slot(field::entry_length), v[slot(field::entry_length)]);

@@ -207,13 +207,17 @@ TEST_F(Nanovisor, RoutingNeedsTheProcessors) {
 }
 
 /// Debian's kernel as nanovisor's guest: its KVM works by nanovisor's emulation of VMX, and Linux and exitbench run at level 2.
-TEST(NanovisorLinux, KvmRunsLinuxAboveIt) {
+class NanovisorLinux : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(NanovisorLinux, KvmRunsLinuxAboveIt) {
     SKIP_WITHOUT_IMAGE("nanovisor/nanovisor.flat");
     SKIP_WITHOUT_IMAGE("kvm-stack/vmlinuz");
+    const std::string design = GetParam();
     const Finished f = droste({"boot", "--kernel", image("nanovisor/nanovisor.flat"), "--module", image("kvm-stack/vmlinuz"),
                                "--module", image("kvm-stack/initramfs.cpio"), "--memory", "1GiB", "--append",
-                               "guest=linux -- console=ttyS0 quiet cryptomgr.notests panic=-1 level=0 depth=1",
-                               "--timeout", "600"},
+                               "guest=linux routing=" + design +
+                                   " -- console=ttyS0 quiet cryptomgr.notests panic=-1 level=0 depth=1",
+                               "--timeout", "600", "--set", "routing.design=" + design},
                               Report::json);
     ASSERT_EQ(f.status, 0) << f.out << f.err;
     for (const char* line : {"LEVEL 0 up", "LEVEL 1 up", "LEVEL 1 sha 30e14955ebf1352266dc2ff8067e6810", "LEVEL 1 done",
@@ -226,6 +230,8 @@ TEST(NanovisorLinux, KvmRunsLinuxAboveIt) {
     for (const char* reason : {"cpuid", "vmcall", "hlt", "io_instruction", "external_interrupt"})
         EXPECT_GT(account(f, 2, reason, 1)["count"], 10) << reason;
 }
+
+INSTANTIATE_TEST_SUITE_P(Designs, NanovisorLinux, ::testing::Values("sdm", "links"));
 
 }  // namespace
 }  // namespace droste::system_test
