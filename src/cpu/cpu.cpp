@@ -125,6 +125,8 @@ void Cpu::reset() {
     current_vpid = 0;
     ept_enabled = false;
     guest_paging = {};
+    ept_chain = nullptr;
+    ept_beneath = 0;
     apic_access_page = ~0ull;
     monitor_trap = false;
     shut_down = false;
@@ -262,6 +264,8 @@ void Cpu::paging_changed() {
     p.ept_advanced_exit_info = ept_advanced_exit_info;
     p.eptp = current_eptp;
     p.guest = guest_paging;
+    p.chain = ept_chain;
+    p.beneath = ept_beneath;
     p.apic_access_page = apic_access_page;
     mmu.set_controls(p);
     segments_changed();  // the first-level tables may be others now

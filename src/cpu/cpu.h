@@ -190,6 +190,8 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     bool ept_enabled = false;
     u64 current_eptp = 0;
     GuestPagingControls guest_paging;
+    const EptChain* ept_chain = nullptr;  ///< second-level translation in several steps; else null
+    u32 ept_beneath = 0;                  ///< number of the chain under the last step
     u64 apic_access_page = ~0ull;
     bool ept_execute_only = true, ept_1gb = true, ept_advanced_exit_info = false;  ///< capabilities
     /// TSC seen by RDTSC in non-root operation: (tsc * multiplier >> 48) + offset; identity in root.

@@ -19,6 +19,7 @@ struct Processor {
         vmx.add_observer(levels);
         if (routing.design != nullptr && routing.design->programmable) vmx.set_router(&routes);
         if (routing.estimate) levels.set_listener(&estimates);
+        if (routing.design != nullptr && routing.design->in_vmx) vmx.use_native(routing.max_levels);
     }
     ApicWindow& window;
     Cpu cpu;

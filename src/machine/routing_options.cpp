@@ -17,8 +17,9 @@ constexpr OptionRow rows[] = {
      .default_text = "sdm",
      .help = "Which level receives a VM exit. `sdm`: always level 0, the shipped architecture. `account`: the same, and "
              "the report says what the other designs would have cost. `links`, `layered`, `deferred`, "
-             "`parent-context`: hardware that a level 0 which knows it programs (docs/routing.md).",
-     .choices = "sdm|account|links|layered|deferred|parent-context"},
+             "`parent-context`: hardware that a level 0 which knows it programs (docs/routing.md). `native`: VMX "
+             "instructions of every level execute in the CPU; no level knows (docs/native.md).",
+     .choices = "sdm|account|links|layered|deferred|parent-context|native"},
     {.key = "routing.preset",
      .type = OptionType::choice,
      .default_text = "none",
@@ -99,7 +100,8 @@ Result<RoutingConfig> routing_config(const Options& o) {
                                  key, o.origin(key), c.design->name)};
     };
     for (const std::string_view key : {"routing.preset", "routing.max_levels", "routing.direct_entry"})
-        if (!c.design->programmable && !o.is_default(key)) return refuse(key);
+        if (!c.design->programmable && !o.is_default(key) && !(c.design->in_vmx && key == "routing.max_levels"))
+            return refuse(key);
     for (const RoutePreset& preset : route_presets())
         if (preset.name == o.text("routing.preset")) c.policies = preset.policies();
     for (std::size_t i = 0; i < reason_rows.size(); ++i) {

@@ -63,6 +63,10 @@ public:
     void entry(u32 node, unsigned level, const Meters& now);
     /// The run ends at `cycles`: books what passed since the last exit or entry.
     void settle(u64 cycles) { advance(running_level_, cycles); }
+    /// Node `node` has run, and hands over to its guest without an exit: its own round trip is over.
+    void handed_over(u32 node) {
+        if (node < open_.size() && open_[node].open && open_[node].entered) close(node);
+    }
     /// Node `node` runs here after an exit on another processor.
     void migrated(u32 node) {
         if (node >= open_.size()) return;

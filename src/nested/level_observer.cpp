@@ -55,7 +55,9 @@ void LevelObserver::vmwrite(Field, u64, bool) { ++vmwrites_; }
 
 void LevelObserver::entered(const EntryEvent& event) {
     ++entries_;
-    arrived(event, tracker_.entered(event.vmcs, processor_));
+    accounts_.handed_over(tracker_.running(processor_));
+    arrived(event, event.path.empty() ? tracker_.entered(event.vmcs, processor_)
+                                      : tracker_.entered_along(event.path, processor_));
 }
 
 void LevelObserver::arrived(const EntryEvent& event, u32 node) {
@@ -97,6 +99,13 @@ void LevelObserver::exited_to_non_root(const ExitEvent& event) {
     arrived({.vmcs = event.vmcs_after, .launch = false, .ticks = event.ticks, .cycles_before = event.cycles_before,
              .linear_rip = event.linear_rip},
             tracker_.came_back(event.vmcs_after, processor_));
+}
+
+// Native nesting: a guest hypervisor goes on after an exit of a level above it.
+void LevelObserver::received(const ExitEvent& event) {
+    const u32 node = tracker_.hypervisor(exit_node_, event.to);
+    tracker_.resumed(node, processor_);
+    accounts_.entry(node, event.to, meters(event.ticks, cpu_.cycles()));
 }
 
 void LevelObserver::entered_from_non_root(const EntryEvent& event) { entered(event); }

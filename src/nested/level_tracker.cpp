@@ -120,6 +120,14 @@ u32 LevelTracker::entered(u64 vmcs, unsigned processor) {
     return node;
 }
 
+u32 LevelTracker::entered_along(std::span<const u64> path, unsigned processor) {
+    u32 node = 0;
+    for (const u64 vmcs : path) node = child(node, vmcs);
+    running_[processor] = node;
+    nodes_[node].pending.reset();
+    return node;
+}
+
 void LevelTracker::visit(Archive& a) {
     a.section("level tracker", 3);
     a.field("attempts", attempts_);

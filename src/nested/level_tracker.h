@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/types.h"
@@ -70,6 +71,15 @@ public:
     void resumed(u32 node, unsigned processor = 0) {
         running_[processor] = node;
         nodes_[node].pending.reset();
+    }
+
+    /// Native nesting: the node that `path` leads to, the VMCS pointers of the hypervisors from root on, each in its
+    /// own address space. It runs now.
+    u32 entered_along(std::span<const u64> path, unsigned processor = 0);
+    /// The hypervisor of `level` beneath `node`.
+    u32 hypervisor(u32 node, unsigned level) const {
+        while (nodes_[node].level > level) node = nodes_[node].parent;
+        return node;
     }
 
     u32 running(unsigned processor = 0) const { return running_[processor]; }

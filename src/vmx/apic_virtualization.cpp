@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "cpu/user_interrupts.h"
+#include "vmx/layer.h"
 #include "vmx/vmx.h"
 
 namespace droste {
@@ -48,10 +49,10 @@ constexpr bool is_unicast_ipi(u32 icr) {
 }  // namespace
 
 u32 ApicVirtualization::read(u32 offset) const {
-    return vmx_.cpu_.memory.read32(vmx_.get("virtual_apic_address"_f) + offset);
+    return vmx_.cpu_.memory.read32(page() + offset);
 }
 void ApicVirtualization::write(u32 offset, u32 value) const {
-    vmx_.cpu_.memory.write32(vmx_.get("virtual_apic_address"_f) + offset, value);
+    vmx_.cpu_.memory.write32(page() + offset, value);
 }
 
 void ApicVirtualization::set_bit(u32 base, u8 vector) const {
@@ -69,35 +70,43 @@ u8 ApicVirtualization::highest(u32 base) const {
     return 0;
 }
 
-u8 ApicVirtualization::rvi() const { return static_cast<u8>(vmx_.get("guest_interrupt_status"_f)); }
-u8 ApicVirtualization::svi() const { return static_cast<u8>(vmx_.get("guest_interrupt_status"_f) >> 8); }
+u8 ApicVirtualization::rvi() const { return static_cast<u8>(layer_.vmcs["guest_interrupt_status"_f]); }
+u8 ApicVirtualization::svi() const { return static_cast<u8>(layer_.vmcs["guest_interrupt_status"_f] >> 8); }
 void ApicVirtualization::set_rvi(u8 vector) const {
-    vmx_.current_.set("guest_interrupt_status"_f, u64{svi()} << 8 | vector);
+    layer_.vmcs.set("guest_interrupt_status"_f, u64{svi()} << 8 | vector);
 }
 void ApicVirtualization::set_svi(u8 vector) const {
-    vmx_.current_.set("guest_interrupt_status"_f, u64{vector} << 8 | rvi());
+    layer_.vmcs.set("guest_interrupt_status"_f, u64{vector} << 8 | rvi());
 }
 
 void ApicVirtualization::entered() {
     forget();
-    const Controls& c = vmx_.controls_;
+    const Controls& c = layer_.controls;
     if (!c.has("use_tpr_shadow"_vmx)) return;
     if (c.has("virtual_interrupt_delivery"_vmx)) {
         virtualize_ppr();
         evaluate();
     } else if (c.has("virtualize_apic_accesses"_vmx)) {
-        if ((vmx_.get("tpr_threshold"_f) & 0xF) > (vtpr() >> 4))
+        if ((layer_.vmcs["tpr_threshold"_f] & 0xF) > (vtpr() >> 4))
             vmx_.exit_after_instruction("tpr_below_threshold"_exit, 0);
     }
 }
 
 void ApicVirtualization::evaluate() {
-    pending_ = !vmx_.controls_.has("interrupt_window_exiting"_vmx) &&
+    pending_ = !layer_.controls.has("interrupt_window_exiting"_vmx) &&
                (rvi() >> 4) > ((read(vapic::ppr) & 0xFF) >> 4);
     if (pending_) vmx_.cpu_.set_attention();
 }
 
-void ApicVirtualization::deliver() {
+u64 ApicVirtualization::page() const { return layer_.reach(layer_.vmcs["virtual_apic_address"_f]); }
+
+void ApicVirtualization::evaluate_again() {
+    forget();
+    const Controls& c = layer_.controls;
+    if (c.has("use_tpr_shadow"_vmx) && c.has("virtual_interrupt_delivery"_vmx)) evaluate();
+}
+
+u8 ApicVirtualization::accept() {
     const u8 vector = rvi();
     set_bit(vapic::isr, vector);
     set_svi(vector);
@@ -105,6 +114,18 @@ void ApicVirtualization::deliver() {
     clear_bit(vapic::irr, vector);
     set_rvi(highest(vapic::irr));
     pending_ = false;
+    return vector;
+}
+
+void ApicVirtualization::end_of_notification() {
+    clear_bit(vapic::isr, svi());
+    set_svi(highest(vapic::isr));
+    virtualize_ppr();
+    evaluate();
+}
+
+void ApicVirtualization::deliver() {
+    const u8 vector = accept();
     // SDM "Virtualized User-Interrupt Notifications": the EOI is virtual, and never exits.
     if (notifies_user(vmx_.cpu_, vector)) {
         clear_bit(vapic::isr, vector);
@@ -116,14 +137,19 @@ void ApicVirtualization::deliver() {
     vmx_.cpu_.deliver_event({.active = true, .vector = vector, .type = 0});
 }
 
-void ApicVirtualization::process_posted_interrupts() {
+void ApicVirtualization::process_posted_interrupts(bool physical) {
     Cpu& cpu = vmx_.cpu_;
     // SDM "Posted-Interrupt Processing": descriptor bits 255:0 PIR, bit 256 ON.
-    const u64 descriptor = vmx_.get("posted_interrupt_descriptor_address"_f);
+    const u64 descriptor = layer_.reach(layer_.vmcs["posted_interrupt_descriptor_address"_f]);
     cpu.memory.write32(descriptor + 32, cpu.memory.read32(descriptor + 32) & ~1u);
     // The physical interrupt is over: EOI, through whichever door the local APIC has open.
-    if (const auto page = cpu.interrupts.mmio_page()) cpu.memory.write32(page->value + vapic::eoi, 0);
-    else cpu.interrupts.write_msr(0x80B, 0);
+    if (!physical) {
+        // of a virtual local APIC: by the layer beneath
+    } else if (const auto page = cpu.interrupts.mmio_page()) {
+        cpu.memory.write32(page->value + vapic::eoi, 0);
+    } else {
+        cpu.interrupts.write_msr(0x80B, 0);
+    }
     u8 top = 0;
     for (unsigned i = 0; i < 8; ++i) {
         const u32 posted = cpu.memory.read32(descriptor + 4 * i);
@@ -139,10 +165,10 @@ void ApicVirtualization::process_posted_interrupts() {
 }
 
 void ApicVirtualization::virtualize_tpr() {
-    if (vmx_.controls_.has("virtual_interrupt_delivery"_vmx)) {
+    if (layer_.controls.has("virtual_interrupt_delivery"_vmx)) {
         virtualize_ppr();
         evaluate();
-    } else if ((vtpr() >> 4) < (vmx_.get("tpr_threshold"_f) & 0xF)) {
+    } else if ((vtpr() >> 4) < (layer_.vmcs["tpr_threshold"_f] & 0xF)) {
         vmx_.exit_after_instruction("tpr_below_threshold"_exit, 0);
     }
 }
@@ -157,7 +183,7 @@ void ApicVirtualization::virtualize_eoi() {
     clear_bit(vapic::isr, vector);
     set_svi(highest(vapic::isr));
     virtualize_ppr();
-    if ((vmx_.get("eoi_exit_bitmap_0"_f + vector / 64u) >> (vector % 64)) & 1)
+    if ((layer_.vmcs["eoi_exit_bitmap_0"_f + vector / 64u] >> (vector % 64)) & 1)
         vmx_.exit_after_instruction("virtualized_eoi"_exit, vector);
     else evaluate();
 }
@@ -171,7 +197,7 @@ void ApicVirtualization::request(u8 vector) {
 
 // SDM "Virtualizing Reads from the APIC-Access Page"
 bool ApicVirtualization::reads_virtualized(u32 offset, Width width) const {
-    const Controls& c = vmx_.controls_;
+    const Controls& c = layer_.controls;
     if (!c.has("use_tpr_shadow"_vmx) || write_.present || !within_register(offset, width)) return false;
     if (offset == vapic::tpr) return true;
     if (c.has("virtual_interrupt_delivery"_vmx) && (offset == vapic::eoi || offset == vapic::icr_low)) return true;
@@ -180,7 +206,7 @@ bool ApicVirtualization::reads_virtualized(u32 offset, Width width) const {
 
 // SDM "Determining Whether a Write Access is Virtualized"
 bool ApicVirtualization::writes_virtualized(u32 offset, Width width) const {
-    const Controls& c = vmx_.controls_;
+    const Controls& c = layer_.controls;
     if (!c.has("use_tpr_shadow"_vmx) || !within_register(offset, width)) return false;
     if (write_.present && (write_.offset != offset || write_.width != bytes(width))) return false;
     if (offset == vapic::tpr) return true;
@@ -191,7 +217,7 @@ bool ApicVirtualization::writes_virtualized(u32 offset, Width width) const {
 
 Decision ApicVirtualization::access(u32 offset, Access access, Width width, u64 value) {
     Cpu& cpu = vmx_.cpu_;
-    const u64 page = vmx_.get("virtual_apic_address"_f);
+    const u64 page = this->page();
     if (access == Access::read && reads_virtualized(offset, width))
         return {Decision::Kind::done, cpu.memory.read(page + offset, width)};
     if (access == Access::write && writes_virtualized(offset, width)) {
@@ -214,7 +240,7 @@ void ApicVirtualization::emulate_pending_write() {
 }
 
 void ApicVirtualization::emulate_write(u32 offset) {
-    const bool delivery = vmx_.controls_.has("virtual_interrupt_delivery"_vmx);
+    const bool delivery = layer_.controls.has("virtual_interrupt_delivery"_vmx);
     switch (offset) {
     case vapic::tpr:
         write(vapic::tpr, vtpr());
@@ -229,7 +255,7 @@ void ApicVirtualization::emulate_write(u32 offset) {
         if (const u32 icr = read(vapic::icr_low); delivery && is_self_ipi(icr)) {
             request(static_cast<u8>(icr));
             return;
-        } else if (vmx_.controls_.has("ipi_virtualization"_vmx) && is_unicast_ipi(icr)) {
+        } else if (layer_.controls.has("ipi_virtualization"_vmx) && is_unicast_ipi(icr)) {
             virtualize_ipi(static_cast<u8>(icr), read(vapic::icr_high) >> 24);
             return;
         }
@@ -243,15 +269,15 @@ void ApicVirtualization::emulate_write(u32 offset) {
 }
 
 Decision ApicVirtualization::read_msr(u32 index) {
-    const bool virtualized = index == 0x808 || vmx_.controls_.has("apic_register_virtualization"_vmx);
+    const bool virtualized = index == 0x808 || layer_.controls.has("apic_register_virtualization"_vmx);
     if (!virtualized) return {};
-    const u64 at = vmx_.get("virtual_apic_address"_f) + ((index & 0xFF) << 4);
+    const u64 at = page() + ((index & 0xFF) << 4);
     return {Decision::Kind::done, vmx_.cpu_.memory.read64(at)};
 }
 
 Decision ApicVirtualization::write_msr(u32 index, u64 value) {
-    const bool delivery = vmx_.controls_.has("virtual_interrupt_delivery"_vmx);
-    const u64 page = vmx_.get("virtual_apic_address"_f);
+    const bool delivery = layer_.controls.has("virtual_interrupt_delivery"_vmx);
+    const u64 page = this->page();
     if (index == 0x808) {
         if (value >> 8) return {Decision::Kind::fault};
         vmx_.cpu_.memory.write64(page + vapic::tpr, value);
@@ -264,7 +290,7 @@ Decision ApicVirtualization::write_msr(u32 index, u64 value) {
         virtualize_eoi();
         return {Decision::Kind::done};
     }
-    if (index == 0x830 && vmx_.controls_.has("ipi_virtualization"_vmx)) {
+    if (index == 0x830 && layer_.controls.has("ipi_virtualization"_vmx)) {
         const auto icr = static_cast<u32>(value);
         if ((icr & icr_reserved) != 0) return {Decision::Kind::fault};
         vmx_.cpu_.memory.write64(page + vapic::icr_low, value);

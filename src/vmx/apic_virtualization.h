@@ -9,6 +9,7 @@ namespace droste {
 
 class Archive;
 class Vmx;
+struct Layer;
 
 /// Offsets in the virtual-APIC page.
 namespace vapic {
@@ -20,7 +21,7 @@ inline constexpr u32 id = 0x20, version = 0x30, tpr = 0x80, ppr = 0xA0, eoi = 0x
 
 class ApicVirtualization {
 public:
-    explicit ApicVirtualization(Vmx& vmx) : vmx_(vmx) {}
+    ApicVirtualization(Vmx& vmx, const Layer& layer) : vmx_(vmx), layer_(layer) {}
 
     /// VM entry: what the SDM does there with the page ("Virtual-Interrupt Delivery", "VM Exits Induced by
     /// the TPR Threshold").
@@ -32,10 +33,17 @@ public:
         pending_ = false;
         write_ = {};
     }
+    /// The guest goes on, or runs beneath a guest of its own: evaluates anew.
+    void evaluate_again();
+    /// Takes the pending virtual interrupt into service without delivering it.
+    u8 accept();
+    /// Ends the one in service, which was a notification.
+    void end_of_notification();
     /// Delivers the pending virtual interrupt through the guest's IDT.
     void deliver();
-    /// Posted-interrupt processing, after the notification vector was acknowledged.
-    void process_posted_interrupts();
+    /// Posted-interrupt processing, after the notification vector was acknowledged. `physical`: at the local APIC,
+    /// which gets its EOI.
+    void process_posted_interrupts(bool physical = true);
 
     /// Completes the virtualized write of the operation that just ended, if there was one (SDM "APIC-Write
     /// Emulation").
@@ -57,6 +65,7 @@ public:
     void visit(Archive& archive);
 
 private:
+    u64 page() const;  ///< machine address of the virtual-APIC page
     u32 read(u32 offset) const;
     void write(u32 offset, u32 value) const;
     u8 vtpr() const { return static_cast<u8>(read(vapic::tpr)); }
@@ -77,6 +86,7 @@ private:
     void emulate_write(u32 offset);
 
     Vmx& vmx_;
+    const Layer& layer_;
     bool pending_ = false;
     struct Write {
         bool present = false;

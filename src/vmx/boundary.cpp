@@ -42,7 +42,7 @@ bool Vmx::monitor_trap_due() {
 
 // SDM "APIC-Write Emulation", "VM Exits Induced by the TPR Threshold": trap-like, before INIT.
 bool Vmx::before_init() {
-    apic_.emulate_pending_write();
+    layer().apic.emulate_pending_write();
     if (inert(cpu_)) return false;
     if (pending_exit_.present) {
         pending_exit_.present = false;
@@ -50,7 +50,10 @@ bool Vmx::before_init() {
         return true;
     }
     if (!bus_locked_) return false;
-    exit(event("bus_lock"_exit));  // SDM "Other Causes of VM Exits"
+    ExitEvent e = event("bus_lock"_exit);  // SDM "Other Causes of VM Exits"
+    for (unsigned k = 0; k < level_; ++k)
+        if (layers_[k]->controls.has("vmm_bus_lock_detection"_vmx)) e.to = static_cast<u8>(k);
+    exit(e);
     return true;
 }
 
@@ -64,7 +67,7 @@ bool Vmx::external_interrupt() {
     if (controls_.has("process_posted_interrupts"_vmx)) {
         const u8 vector = cpu_.interrupts.acknowledge();
         if (vector == (get("posted_interrupt_notification_vector"_f) & 0xFF)) {
-            apic_.process_posted_interrupts();
+            layer().apic.process_posted_interrupts();
             return false;
         }
         ExitEvent e = event("external_interrupt"_exit);
@@ -83,9 +86,10 @@ bool Vmx::external_interrupt() {
 bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
     const Activity activity = cpu_.activity;
     if (activity == Activity::wait_for_sipi) return false;
+    if (native_levels_ != 0 && events_beneath(nmi_pending, interrupt_pending)) return true;
     const u32 blocking = cpu_.interruptibility;
     const Controls& c = controls_;
-    if (timer_.expired()) {
+    if (layer().timer.expired()) {
         exit(event("vmx_preemption_timer_expired"_exit));
         return true;
     }
@@ -114,10 +118,10 @@ bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
     }
     // SDM "Virtual-Interrupt Delivery": the priority of the interrupt window.
     const auto virtual_interrupt = [&] {
-        if (!apic_.pending() || !open) return false;
+        if (!layer().apic.pending() || !open) return false;
         if (cpu_.activity != Activity::active) cpu_.charge(CostEvent::hlt_wake);
         mtf_.due = mtf_.armed;
-        apic_.deliver();
+        layer().apic.deliver();
         return true;
     };
     if (virtual_interrupt()) return true;
@@ -129,7 +133,7 @@ bool Vmx::after_debug_traps(bool nmi_pending, bool interrupt_pending) {
 
 // SDM "Guest-Timer Events": the virtual timer interrupt becomes pending, the deadline is over.
 void Vmx::guest_timer_event() {
-    apic_.request(static_cast<u8>(get("virtual_timer_vector"_f)));
+    layer().apic.request(static_cast<u8>(get("virtual_timer_vector"_f)));
     guest_timer_.set_deadline(0);
     current_.set("guest_deadline_shadow"_f, 0);
 }
@@ -147,10 +151,17 @@ bool Vmx::no_instruction_boundary() {
     return true;
 }
 
-void Vmx::init_signal() { exit(event("init_signal"_exit)); }
+void Vmx::init_signal() {
+    ExitEvent e = event("init_signal"_exit);
+    e.to = 0;
+    exit(e);
+}
 
 void Vmx::sipi(u8 vector) {
-    if (cpu_.activity == Activity::wait_for_sipi) exit(event("startup_ipi"_exit, vector));
+    if (cpu_.activity != Activity::wait_for_sipi) return;
+    ExitEvent e = event("startup_ipi"_exit, vector);
+    e.to = 0;
+    exit(e);
 }
 
 void Vmx::triple_fault() { exit(event("triple_fault"_exit)); }

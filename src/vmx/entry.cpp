@@ -25,10 +25,8 @@ Controls controls_of(const Vmcs& v) {
     return c;
 }
 
-void Vmx::read_controls() { controls_ = controls_of(current_); }
-
 const EntryCheck* Vmx::check_controls_and_host() {
-    const EntryContext x{current_, controls_, caps_, cpu_};
+    const EntryContext x = entry_context();
     const u64 mode = cpu_.efer & efer_bits::lma;
     if (checked_.has(current_.address(), mode)) {
         for (const EntryCheck& check : control_entry_checks())
@@ -42,29 +40,69 @@ const EntryCheck* Vmx::check_controls_and_host() {
     return nullptr;
 }
 
+EntryContext Vmx::entry_context() {
+    EntryContext x{current_, controls_, caps_, cpu_};
+    if (level_ != 0) {
+        x.layer = layers_[level_].get();
+        const Vmcs& own = layers_[level_ - 1]->vmcs;
+        x.emulated_cr4 = own["cr4_read_shadow"_f] & own["cr4_guest_host_mask"_f] & ~caps_.cr4_fixed1;
+    }
+    return x;
+}
+
 Outcome Vmx::enter(bool launch) {
-    if (!current_ || current_.shadow()) return fail_invalid();
+    if (!reach_own_vmcs()) return Outcome::fault;
+    const Vmcs guest = own_vmcs();
+    if (!guest || guest.shadow()) return fail_invalid();
     if (cpu_.interruptibility & interruptibility_bits::mov_ss)
         return fail_valid(VmxError::entry_blocked_by_mov_ss);
-    const bool clear = current_.launch_state() == LaunchState::clear;
+    const bool clear = guest.launch_state() == LaunchState::clear;
     if (launch && !clear) return fail_valid(VmxError::vmlaunch_not_clear);
     if (!launch && clear) return fail_valid(VmxError::vmresume_not_launched);
 
-    const EntryEvent event{.vmcs = current_.address(),
+    const unsigned owner = level_;  // of the VMCS; the level above it is entered
+    const u64 pointer = vmcs_pointer();
+    Climb climb{.top = owner};
+    {
+        WalkFault fault;
+        bool reached = prepare_layer(owner, guest, pointer, fault);
+        if (reached && native_levels_ != 0 && HiddenState(guest).has(HiddenState::active)) {
+            climb = prepare_climb(owner);
+            chain_.depth = owner;
+            if (climb.blocked && climb.fault.layer < owner) {
+                reached = false;
+                fault = climb.fault;
+            }
+        }
+        if (!reached) {
+            cpu_.memory_fault = fault;
+            cpu_.pending_memory_exit = true;
+            return Outcome::fault;
+        }
+    }
+    const EntryEvent event{.vmcs = guest.address(),
                            .launch = launch,
                            .ticks = cpu_.ticks(),
                            .cycles_before = cpu_.cycles(),
                            .linear_rip = cpu_.ea_base_cs() + cpu_.rip};
     cpu_.charge(CostEvent::vm_entry);
-    read_controls();
+    const Vmcs outer = current_;
+    const Controls outer_controls = controls_;
+    current_ = guest;
+    controls_ = layers_[owner]->controls;
     if (const EntryCheck* failed = check_controls_and_host()) {
-        const EntryContext x{current_, controls_, caps_, cpu_};
+        const EntryContext x = entry_context();
         for (VmxObserver* o : observers_) o->entry_check_failed(event, *failed, x);
         for (VmxObserver* o : observers_) o->entry_failed(event, failed->name);
+        if (owner != 0) {
+            current_ = outer;
+            controls_ = outer_controls;
+        }
         return fail_valid(failed->stage == Stage::controls ? VmxError::entry_controls
                                                            : VmxError::entry_host_state);
     }
-    const EntryContext x{current_, controls_, caps_, cpu_};
+    const EntryContext x = entry_context();
+    if (owner != 0) save_own();
     if (const EntryCheck* failed = first_failing(guest_entry_checks(), x)) {
         for (VmxObserver* o : observers_) o->entry_check_failed(event, *failed, x);
         return fail_entry("entry_failure_guest_state"_exit, static_cast<u64>(failed->qualification), event,
@@ -72,19 +110,26 @@ Outcome Vmx::enter(bool launch) {
     }
     const u32 host_blocking = cpu_.interruptibility;
     load_guest_area(cpu_, current_, controls_);
+    if (owner != 0) cpu_.cr4 &= caps_.cr4_fixed1;
     // SDM "Clearing Address-Range Monitoring"; "Updating Non-Register State": nothing of the host's carries
     // over.
     cpu_.unwatch_line();
     cpu_.debug_cause = 0;
-    if (const u64 failed = load_msrs(cpu_, get("entry_msr_load_address"_f), get("entry_msr_load_count"_f))) {
+    if (const u64 failed = load_msr_area(current_, "entry_msr_load_address"_f, "entry_msr_load_count"_f, owner)) {
         cpu_.interruptibility = host_blocking;
         for (VmxObserver* o : observers_) o->entry_msr_failed(event, failed);
         return fail_entry("entry_failure_msr_loading"_exit, failed, event, "VM-entry MSR-load area");
     }
     current_.set_launch_state(LaunchState::launched);
     const u32 injected = static_cast<u32>(get("entry_interruption_information"_f));
+    level_ = owner + 1;
     start_non_root();
-    for (VmxObserver* o : observers_) o->entered(event);
+    const bool inner = native_levels_ != 0 && hidden().has(HiddenState::active);
+    if (inner) {
+        resume_inner(climb, injected, event);
+        return Outcome::vm_exit_retired;
+    }
+    notify_entered(event);
     if (router_ != nullptr) [[unlikely]] {
         router_->entered(*this);
         if ((injected & interruption::valid) && router_->induced(injected, get("entry_exception_error_code"_f), *this))
@@ -94,6 +139,15 @@ Outcome Vmx::enter(bool launch) {
     // SDM "Delivery of Pending Debug Exceptions after VM Entry": none in these states.
     if (cpu_.activity == Activity::shutdown || cpu_.activity == Activity::wait_for_sipi) cpu_.pending_debug = 0;
     return Outcome::vm_exit_retired;
+}
+
+void Vmx::notify_entered(const EntryEvent& event) {
+    EntryEvent e = event;
+    if (native_levels_ != 0) {
+        path_changed();
+        e.path = path_;
+    }
+    for (VmxObserver* o : observers_) o->entered(e);
 }
 
 // SDM "VM-Entry Failures During or After Loading Guest State": like a VM exit, but little information is
@@ -112,8 +166,15 @@ Outcome Vmx::fail_entry(const ExitRow* row, u64 qualification, const EntryEvent&
     e.linear_rip = get("guest_rip"_f);
     e.ticks = event.ticks;
     e.cycles_before = event.cycles_before;
-    leave_non_root();
-    if (!load_host()) return Outcome::vm_exit_retired;
+    e.to = static_cast<u8>(level_);
+    e.level = static_cast<u8>(level_ + 1);
+    if (level_ == 0) {
+        leave_non_root();
+        if (!load_host()) return Outcome::vm_exit_retired;
+    } else {
+        ++level_;
+        if (!load_level(e.to, false)) return Outcome::vm_exit_retired;
+    }
     cpu_.interruptibility = blocking_by_nmi;
     cpu_.charge(CostEvent::vm_exit);
     e.cycles_after = cpu_.cycles();
@@ -121,8 +182,9 @@ Outcome Vmx::fail_entry(const ExitRow* row, u64 qualification, const EntryEvent&
     return Outcome::vm_exit_retired;
 }
 
-void Vmx::close_gates() {
-    if (gates_of_ != controls_) {
+void Vmx::set_gates(Layer& layer) const {
+    const Controls& controls = layer.controls;
+    if (layer.gates_of != controls) {
         Gates g;
         for (const Gate always : {Gate::cpuid, Gate::getsec, Gate::invd, Gate::xsetbv, Gate::vmx_instruction,
                                   Gate::invept, Gate::invvpid, Gate::task_switch, Gate::cr0_write,
@@ -130,22 +192,29 @@ void Vmx::close_gates() {
             g.close(always);
         for (const CapabilityRow& row : capability_rows) {
             if (row.rule == GateRule::none) continue;
-            const bool set = controls_.has({row.word, row.bit});
+            const bool set = controls.has({row.word, row.bit});
             if (set == (row.rule == GateRule::closed_when_set)) g.close(row.gate);
         }
-        g.close(Gate::tpr_shadow, controls_.has("use_tpr_shadow"_vmx));
-        g.close(Gate::ple, controls_.has("pause_loop_exiting"_vmx));
+        g.close(Gate::tpr_shadow, controls.has("use_tpr_shadow"_vmx));
+        g.close(Gate::ple, controls.has("pause_loop_exiting"_vmx));
         g.close(Gate::invpcid_exits,
-                controls_.has("enable_invpcid"_vmx) && controls_.has("invlpg_exiting"_vmx));
-        g.close(Gate::rdmsrlist, !controls_.has("use_msr_bitmaps"_vmx));
-        g.close(Gate::wrmsrlist, !controls_.has("use_msr_bitmaps"_vmx));
-        g.close(Gate::xsave_bitmap, controls_.has("enable_xsaves_xrstors"_vmx));
+                controls.has("enable_invpcid"_vmx) && controls.has("invlpg_exiting"_vmx));
+        g.close(Gate::rdmsrlist, !controls.has("use_msr_bitmaps"_vmx));
+        g.close(Gate::wrmsrlist, !controls.has("use_msr_bitmaps"_vmx));
+        g.close(Gate::xsave_bitmap, controls.has("enable_xsaves_xrstors"_vmx));
         g.close(Gate::iret_nmi_unblocking,
-                controls_.has("nmi_exiting"_vmx) && !controls_.has("virtual_nmis"_vmx));
-        gates_of_ = controls_;
-        gate_mask_ = g.closed_mask;
+                controls.has("nmi_exiting"_vmx) && !controls.has("virtual_nmis"_vmx));
+        layer.gates_of = controls;
+        layer.gates = g.closed_mask;
     }
-    cpu_.gates.closed_mask = gate_mask_;
+}
+
+void Vmx::close_gates() {
+    Layer& l = layer();
+    l.vmcs = current_;
+    l.controls = controls_;
+    set_gates(l);
+    cpu_.gates.closed_mask = l.gates;
 }
 
 void Vmx::apply_translation() {
@@ -165,35 +234,43 @@ void Vmx::apply_translation() {
         cpu_.guest_paging.hlatp = get("hlat_pointer"_f);
         cpu_.guest_paging.hlat_prefix = static_cast<u8>(get("hlat_prefix_size"_f));
     }
-    cpu_.apic_access_page = c.has("virtualize_apic_accesses"_vmx) ? get("apic_access_address"_f) : ~0ull;
-    cpu_.mmu.set_dirty_log(c.has("enable_pml"_vmx) ? this : nullptr);
+    cpu_.apic_access_page = c.has("virtualize_apic_accesses"_vmx) ? at(get("apic_access_address"_f)) : ~0ull;
+    cpu_.mmu.set_dirty_log(c.has("enable_pml"_vmx) ? &layer() : nullptr);
     const bool offsetting = c.has("use_tsc_offsetting"_vmx);
     cpu_.tsc_offset = offsetting ? get("tsc_offset"_f) : 0;
     cpu_.tsc_multiplier = offsetting && c.has("use_tsc_scaling"_vmx) ? get("tsc_multiplier"_f) : 1ull << 48;
     cpu_.monitor_trap = c.has("monitor_trap_flag"_vmx);
     cpu_.vmm_watches_bus_locks = c.has("vmm_bus_lock_detection"_vmx);
+    cpu_.ept_chain = nullptr;
+    cpu_.ept_beneath = 0;
+    if (native_levels_ == 0) return;
+    build_chain(level_);
+    compose_controls();
 }
 
 void Vmx::start_non_root() {
     cpu_.non_root = true;
     const u64 link = get("vmcs_link_pointer"_f);
-    shadow_ = controls_.has("vmcs_shadowing"_vmx) && link != ~0ull ? Vmcs(cpu_.memory, link) : Vmcs();
+    if (level_ == 0) level_ = 1;
+    shadow_ = controls_.has("vmcs_shadowing"_vmx) && native_levels_ == 0 && link != ~0ull ? Vmcs(cpu_.memory, link) : Vmcs();
     if (shadow_) cpu_.memory.about_to_write(shadow_.address(), vmcs_layout::size);
     close_gates();
     apply_translation();
     fix_control_registers();
     // SDM "VMX Transitions" in "Invalidating Cached Translation Information": VPID 0000H is flushed when
     // VPIDs are off.
-    if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false);
+    if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false, cpu_.ept_beneath);
+    if (native_levels_ != 0) find_own_vmcs();
     cpu_.context_changed();
     pending_exit_.present = false;
     bus_locked_ = false;
     mtf_ = {.armed = cpu_.monitor_trap, .due = false, .fresh = true};
-    ple_first_ = ple_last_ = 0;
-    apic_.entered();
+    Layer& l = layer();
+    l.ple_first = l.ple_last = 0;
+    l.apic.entered();
     if (controls_.has("apic_timer_virtualization"_vmx)) guest_timer_.set_deadline(get("guest_deadline"_f));
     if (controls_.has("activate_vmx_preemption_timer"_vmx))
-        timer_.start(static_cast<u32>(get("vmx_preemption_timer_value"_f)));
+        l.timer.start(static_cast<u32>(get("vmx_preemption_timer_value"_f)));
     cpu_.set_attention();
 }
 

@@ -9,6 +9,7 @@
 #include "cpu/cpu.h"
 #include "cpu/msr.h"
 #include "vmx/capability_msrs.h"
+#include "vmx/layer.h"
 #include "vmx/vmcs.h"
 
 namespace droste {
@@ -64,8 +65,15 @@ struct EntryContext {
     EntryControls c;
     const VmxCapabilities& caps;
     const Cpu& cpu;
+    const Layer* layer = nullptr;  ///< of a hypervisor that is itself a guest (routing design `native`)
+    /// Bits of CR4 that the processor does not have, and that the hypervisor beneath shows to this one. They stand in
+    /// the VMCS alone.
+    u64 emulated_cr4 = 0;
+    /// Machine address of an address in the VMCS.
+    u64 reach(u64 address) const { return layer == nullptr ? address : layer->reach(address); }
     /// Memory that a check must see. A probe that tries other addresses never reaches a device.
     u64 memory(u64 address, Width width) const {
+        address = reach(address);
         if (!v.probed()) return cpu.memory.read(address, width);
         const u8* host = cpu.memory.host(address);
         if (host == nullptr || (address & 0xFFF) + bytes(width) > 0x1000) return width_mask(width);

@@ -52,7 +52,7 @@ bool cr0_paging_needs_protection(X x) {
 }
 bool cr4_fixed(X x) {
     const u64 cr4 = x.v["guest_cr4"_f];
-    return (x.caps.cr4_fixed0 & ~cr4) == 0 && (cr4 & ~x.caps.cr4_fixed1) == 0;
+    return (x.caps.cr4_fixed0 & ~cr4) == 0 && (cr4 & ~(x.caps.cr4_fixed1 | x.emulated_cr4)) == 0;
 }
 bool cet_needs_wp(X x) {
     return (x.v["guest_cr4"_f] & cr4_bits::cet) == 0 || (x.v["guest_cr0"_f] & cr0_bits::wp) != 0;
@@ -347,7 +347,7 @@ bool link_pointer(X x) {
     if (!structure_address(x, link, 12) || link == x.v.address()) return false;
     const u32 first = static_cast<u32>(x.memory(link, Width::dword));
     return (first & 0x7FFFFFFF) == x.caps.revision && (first >> 31) == u32{x.c.has("vmcs_shadowing"_vmx)} &&
-           Vmcs(x.cpu.memory, link);
+           Vmcs(x.cpu.memory, x.reach(link));
 }
 
 // "Checks on Guest Page-Directory-Pointer-Table Entries"

@@ -30,7 +30,7 @@ bool cr0_fixed(X x) {
 }
 bool cr4_fixed(X x) {
     const u64 cr4 = x.v["host_cr4"_f];
-    return (x.caps.cr4_fixed0 & ~cr4) == 0 && (cr4 & ~x.caps.cr4_fixed1) == 0;
+    return (x.caps.cr4_fixed0 & ~cr4) == 0 && (cr4 & ~(x.caps.cr4_fixed1 | x.emulated_cr4)) == 0;
 }
 bool cet_needs_wp(X x) {
     return (x.v["host_cr4"_f] & cr4_bits::cet) == 0 || (x.v["host_cr0"_f] & cr0_bits::wp) != 0;

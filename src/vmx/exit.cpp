@@ -10,9 +10,12 @@
 
 namespace droste {
 
-void Vmx::exit_insn(const ExitRow* row, const Insn& in, u64 qualification) {
+void Vmx::exit_insn(const ExitRow* row, const Insn& in, u64 qualification, int owner) {
     cpu_.rip = cpu_.insn_rip(in);
-    exit(instruction_event(row, in, qualification));
+    ExitEvent e = instruction_event(row, in, qualification);
+    if (owner >= 0) e.to = static_cast<u8>(owner);
+    e.as_running = true;  // its general registers and an instruction to skip are all that there is to it
+    exit(e);
 }
 
 void Vmx::exit_attempt(const ExitRow* row, const Insn& in, std::optional<u64> operand) {
@@ -49,20 +52,36 @@ void Vmx::exit_after_instruction(const ExitRow* row, u64 qualification) {
 
 void Vmx::exit(ExitEvent e) {
     if (e.insn != nullptr) cpu_.running = e.insn;  // the exact time, also in the middle of a block
-    e.vmcs = current_.address();
-    e.linear_rip = cpu_.ea_base_cs() + cpu_.rip;
-    e.ticks = cpu_.ticks();
-    e.cycles_before = cpu_.cycles();
+    describe(e);
     for (VmxObserver* o : observers_) o->exit_recognised(e);
+    if (level_ > 1) {
+        exit_nested(e);
+        return;
+    }
     if (router_ != nullptr && router_->route(e, *this).taken) return;
     exit_to_root(e);
 }
 
+void Vmx::describe(ExitEvent& e) const {
+    e.level = static_cast<u8>(level_);
+    if (e.to == ExitEvent::to_parent) e.to = static_cast<u8>(level_ - 1);
+    e.vmcs = current_.address();
+    e.linear_rip = cpu_.ea_base_cs() + cpu_.rip;
+    e.ticks = cpu_.ticks();
+    e.cycles_before = cpu_.cycles();
+}
+
 void Vmx::exit_to_root(ExitEvent& e) {
-    timer_stopped_value_ = timer_.value();
-    timer_.stop();
+    Layer& l = *layers_[0];
+    timer_stopped_value_ = l.timer.value();
+    l.timer.stop();
     record_exit_information(e, current_, controls_);
     save_guest_state(e, current_, controls_);
+    finish_exit(e);
+}
+
+// The guest's state and the exit's information are in the current VMCS; its hypervisor goes on.
+void Vmx::finish_exit(ExitEvent& e) {
     // From here on the processor acts as in root operation: MSRs are stored and loaded without the guest's
     // TSC offset.
     const bool nmi =
@@ -71,17 +90,24 @@ void Vmx::exit_to_root(ExitEvent& e) {
         nmi || (!controls_.has("virtual_nmis"_vmx) && (cpu_.interruptibility & interruptibility_bits::nmi))
             ? interruptibility_bits::nmi
             : 0;
-    leave_non_root();
-    if (!store_msrs(cpu_, get("exit_msr_store_address"_f), get("exit_msr_store_count"_f))) {
-        abort(VmxAbort::msr_store);
+    if (e.to == 0) {
+        leave_non_root();
+        if (!store_msrs(cpu_, get("exit_msr_store_address"_f), get("exit_msr_store_count"_f))) {
+            abort(VmxAbort::msr_store);
+            return;
+        }
+        if (!load_host()) return;
+    } else if (!load_level(e.to, true)) {
         return;
     }
-    if (!load_host()) return;
     cpu_.interruptibility = blocking_by_nmi;
     cpu_.charge(CostEvent::vm_exit);
     e.cycles_after = cpu_.cycles();
+    path_changed();
     for (VmxObserver* o : observers_) o->exited(e);
     if (router_ != nullptr) [[unlikely]] router_->in_root(e, *this);
+    if (e.to != 0)
+        for (VmxObserver* o : observers_) o->received(e);
 }
 
 void Vmx::record_exit_information(const ExitEvent& e, const Vmcs& v, const Controls& c) {
@@ -166,6 +192,9 @@ void Vmx::leave_non_root() {
     cpu_.monitor_trap = false;
     cpu_.vmm_watches_bus_locks = bus_locked_ = false;
     guest_timer_.set_deadline(0);
+    level_ = 0;
+    cpu_.ept_chain = nullptr;
+    cpu_.ept_beneath = 0;
     cpu_.current_vpid = 0;
     cpu_.ept_enabled = false;
     cpu_.current_eptp = 0;
@@ -176,7 +205,8 @@ void Vmx::leave_non_root() {
     cpu_.mmu.set_dirty_log(nullptr);
     pending_exit_.present = false;
     mtf_.armed = false;
-    apic_.forget();
+    for (const auto& l : layers_) l->apic.forget();
+    if (native_levels_ != 0) shadow_ = Vmcs();
     fix_control_registers();
 }
 

@@ -2,6 +2,7 @@
 // ExitEvent: a recognised VM exit as data. ExitRouter and VmxObserver: how nested/ directs and watches VMX.
 #pragma once
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "base/types.h"
@@ -19,6 +20,7 @@ enum class VmxAbort : u32;
 
 /// A VM exit between its recognition and its transfer of control.
 struct ExitEvent {
+    static constexpr u8 to_parent = 0xFF;  ///< the hypervisor that keeps the current VMCS
     const ExitRow* row = nullptr;
     u64 qualification = 0;
     const Insn* insn = nullptr;          ///< the instruction of an `instruction` exit
@@ -36,7 +38,10 @@ struct ExitEvent {
     /// VMPTRLD, VMCLEAR), or the field encoding (VMREAD, VMWRITE). Read without side effects; empty when the
     /// operand is not mapped.
     std::optional<u64> operand;
+    u8 to = to_parent;                   ///< level that receives it
+    bool as_running = false;             ///< a hypervisor further down sees the running level's state
     // filled when the exit is recognised
+    u8 level = 1;                        ///< that ran
     u64 vmcs = 0;                        ///< current-VMCS pointer
     u64 linear_rip = 0;                  ///< guest's CS.base + RIP
     u64 ticks = 0;
@@ -75,6 +80,9 @@ struct EntryEvent {
     u64 ticks = 0;
     u64 cycles_before = 0;  ///< before the entry is charged
     u64 linear_rip = 0;     ///< of VMLAUNCH or VMRESUME
+    /// The VMCS pointers of the hypervisors beneath the level that runs now, each in its own address space. Empty
+    /// unless several levels run in this processor (routing design `native`).
+    std::span<const u64> path{};
 };
 
 /// A VMWRITE that executed.
@@ -132,6 +140,8 @@ public:
     virtual void exit_averted(const ExitEvent&) {}
     /// An entry without root operation: the guest of the now current VMCS runs.
     virtual void entered_from_non_root(const EntryEvent&) {}
+    /// After exited(), when the exit went to level `event.to` above root operation. (routing design `native`)
+    virtual void received(const ExitEvent&) {}
     /// The host's state is loaded.
     virtual void exited(const ExitEvent&) {}
 };

@@ -14,8 +14,11 @@ namespace {
 /// mode, and in compatibility mode.
 bool undefined(Cpu& cpu) {
     const Vmx* vmx = vmx_of(cpu);
-    return vmx == nullptr || !vmx->in_operation() || cpu.real_or_v86() || (cpu.long_mode() && !cpu.code64());
+    return vmx == nullptr || !vmx->operating() || cpu.real_or_v86() || (cpu.long_mode() && !cpu.code64());
 }
+
+/// In non-root operation, VMX instructions exit unless the level is one that executes them.
+bool exits(Cpu& cpu) { return cpu.non_root && !vmx_of(cpu)->executes_vmx(); }
 
 /// Reads the 64-bit operand without side effects, for whoever watches an attempt in non-root operation.
 std::optional<u64> peek_operand(Cpu& cpu, const Insn& in) {
@@ -40,14 +43,19 @@ Outcome attempt(Cpu& cpu, const Insn& in, const ExitRow* row, std::optional<u64>
 
 Outcome vmxon(Cpu& cpu, const Insn& in) {
     Vmx* vmx = vmx_of(cpu);
-    if (vmx == nullptr || cpu.real_or_v86() || (cpu.cr4 & cr4_bits::vmxe) == 0 ||
+    // In non-root operation, the registers as the level sees them; VM entry has seen to what else VMX fixes in CR4,
+    // and a hypervisor beneath may show bits there that the processor does not have.
+    const bool native = vmx != nullptr && vmx->executes_vmx();
+    const u64 cr0 = native ? vmx->shadowed_cr(0, cpu.cr0) : cpu.cr0;
+    const u64 cr4 =
+        native ? (vmx->shadowed_cr(4, cpu.cr4) & cr4_bits::vmxe) | (cpu.cr4 & ~cr4_bits::vmxe) : cpu.cr4;
+    if (vmx == nullptr || cpu.real_or_v86() || (cr4 & cr4_bits::vmxe) == 0 ||
         (cpu.long_mode() && !cpu.code64()))
         return cpu.ud();
-    if (!vmx->in_operation()) {
+    if (!vmx->operating()) {
         const VmxCapabilities& caps = vmx->capabilities();
-        const bool control_registers = (caps.cr0_fixed0 & ~cpu.cr0) == 0 &&
-                                       (cpu.cr0 & ~caps.cr0_fixed1) == 0 &&
-                                       (caps.cr4_fixed0 & ~cpu.cr4) == 0 && (cpu.cr4 & ~caps.cr4_fixed1) == 0;
+        const bool control_registers = (caps.cr0_fixed0 & ~cr0) == 0 && (cr0 & ~caps.cr0_fixed1) == 0 &&
+                                       (caps.cr4_fixed0 & ~cr4) == 0 && (cr4 & ~caps.cr4_fixed1) == 0;
         constexpr u64 locked_and_vmx = 5;
         if (cpu.cpl != 0 || !control_registers || (cpu.feature_control & locked_and_vmx) != locked_and_vmx)
             return cpu.gp0();
@@ -55,14 +63,14 @@ Outcome vmxon(Cpu& cpu, const Insn& in) {
         if (!cpu.load(in, pointer)) return cpu.failed();
         return vmx->executing(in, "VMXON").vmxon(pointer);
     }
-    if (cpu.non_root) return attempt(cpu, in, "vmxon"_exit, peek_operand(cpu, in));
+    if (exits(cpu)) return attempt(cpu, in, "vmxon"_exit, peek_operand(cpu, in));
     if (cpu.cpl != 0) return cpu.gp0();
     return vmx->executing(in, "VMXON").fail(VmxError::vmxon_in_root);
 }
 
 Outcome vmxoff(Cpu& cpu, const Insn& in) {
     if (undefined(cpu)) return cpu.ud();
-    if (cpu.non_root) return attempt(cpu, in, "vmxoff"_exit);
+    if (exits(cpu)) return attempt(cpu, in, "vmxoff"_exit);
     if (cpu.cpl != 0) return cpu.gp0();
     return vmx_of(cpu)->vmxoff();
 }
@@ -79,7 +87,7 @@ Outcome vmcall(Cpu& cpu, const Insn& in) {
 
 template <bool launch> Outcome vmenter(Cpu& cpu, const Insn& in) {
     if (undefined(cpu)) return cpu.ud();
-    if (cpu.non_root) return attempt(cpu, in, launch ? "vmlaunch"_exit : "vmresume"_exit);
+    if (exits(cpu)) return attempt(cpu, in, launch ? "vmlaunch"_exit : "vmresume"_exit);
     if (cpu.cpl != 0) return cpu.gp0();
     cpu.rip = cpu.insn_rip(in);
     cpu.running = &in;  // the VMX-preemption timer starts at the exact time
@@ -94,7 +102,7 @@ Outcome vmfunc(Cpu& cpu, const Insn& in) {
 
 Outcome vmptrld(Cpu& cpu, const Insn& in) {
     if (undefined(cpu)) return cpu.ud();
-    if (cpu.non_root) return attempt(cpu, in, "vmptrld"_exit, peek_operand(cpu, in));
+    if (exits(cpu)) return attempt(cpu, in, "vmptrld"_exit, peek_operand(cpu, in));
     if (cpu.cpl != 0) return cpu.gp0();
     u64 address = 0;
     if (!cpu.load(in, address)) return cpu.failed();
@@ -103,7 +111,7 @@ Outcome vmptrld(Cpu& cpu, const Insn& in) {
 
 Outcome vmclear(Cpu& cpu, const Insn& in) {
     if (undefined(cpu)) return cpu.ud();
-    if (cpu.non_root) return attempt(cpu, in, "vmclear"_exit, peek_operand(cpu, in));
+    if (exits(cpu)) return attempt(cpu, in, "vmclear"_exit, peek_operand(cpu, in));
     if (cpu.cpl != 0) return cpu.gp0();
     u64 address = 0;
     if (!cpu.load(in, address)) return cpu.failed();
@@ -112,10 +120,10 @@ Outcome vmclear(Cpu& cpu, const Insn& in) {
 
 Outcome vmptrst(Cpu& cpu, const Insn& in) {
     if (undefined(cpu)) return cpu.ud();
-    if (cpu.non_root) return attempt(cpu, in, "vmptrst"_exit);
+    if (exits(cpu)) return attempt(cpu, in, "vmptrst"_exit);
     if (cpu.cpl != 0) return cpu.gp0();
     Vmx& vmx = *vmx_of(cpu);
-    if (!cpu.store(in, vmx.current().address())) return cpu.failed();
+    if (!cpu.store(in, vmx.vmcs_pointer())) return cpu.failed();
     cpu.charge(CostEvent::vmptrst);
     return vmx.succeed();
 }
@@ -140,6 +148,7 @@ Outcome vmread(Cpu& cpu, const Insn& in) {
     if (cpu.non_root && vmx.vmcs_access_exits(encoding, false))
         return attempt(cpu, in, "vmread"_exit, encoding);
     if (cpu.cpl != 0) return cpu.gp0();
+    if (!vmx.reach_own_vmcs()) return cpu.failed();
     Field field;
     switch (find_field(vmx, encoding, field)) {
     case Found::no_vmcs: return vmx.executing(in, "VMREAD").fail_invalid();
@@ -176,6 +185,7 @@ Outcome vmwrite(Cpu& cpu, const Insn& in) {
         if (!cpu.load(in, v)) return cpu.failed();
         value = v;
     }
+    if (!vmx.reach_own_vmcs()) return cpu.failed();
     Field field;
     switch (find_field(vmx, encoding, field)) {
     case Found::no_vmcs: return vmx.executing(in, "VMWRITE").fail_invalid();
@@ -189,7 +199,7 @@ Outcome vmwrite(Cpu& cpu, const Insn& in) {
     else if (!cpu.code64() && field->size() == FieldSize::w64)
         v.set(field, (v[field] & ~0xFFFFFFFFull) | value);
     else v.set(field, value);
-    if (!cpu.non_root) vmx.written(field);
+    if (!exits(cpu)) vmx.written(field);
     cpu.charge(CostEvent::vmwrite);
     vmx.notify_vmwrite(in, field, value);
     return vmx.succeed();
@@ -204,7 +214,7 @@ bool load_descriptor(Cpu& cpu, const Insn& in, u64& low, u64& high) {
 
 Outcome invept(Cpu& cpu, const Insn& in) {
     if (undefined(cpu) || !vmx_of(cpu)->capabilities().has("invept"_vmx)) return cpu.ud();
-    if (cpu.non_root) return attempt(cpu, in, "invept"_exit);
+    if (exits(cpu)) return attempt(cpu, in, "invept"_exit);
     if (cpu.cpl != 0) return cpu.gp0();
     u64 eptp = 0, reserved = 0;
     if (!load_descriptor(cpu, in, eptp, reserved)) return cpu.failed();
@@ -213,7 +223,7 @@ Outcome invept(Cpu& cpu, const Insn& in) {
 
 Outcome invvpid(Cpu& cpu, const Insn& in) {
     if (undefined(cpu) || !vmx_of(cpu)->capabilities().has("invvpid"_vmx)) return cpu.ud();
-    if (cpu.non_root) return attempt(cpu, in, "invvpid"_exit);
+    if (exits(cpu)) return attempt(cpu, in, "invvpid"_exit);
     if (cpu.cpl != 0) return cpu.gp0();
     u64 descriptor = 0, linear = 0;
     if (!load_descriptor(cpu, in, descriptor, linear)) return cpu.failed();

@@ -67,7 +67,7 @@ void Vmx::exit_instruction(Gate gate, const Insn& in, u64 qualification) {
     ASSERT(row != nullptr);
     // WBINVD and WBNOINVD share their exit reason.
     if (gate == Gate::wbinvd) qualification = mnemonic(cpu_, in) == "WBNOINVD" ? 1 : 0;
-    exit_insn(row, in, qualification);
+    exit_insn(row, in, qualification, gate_owner(gate));
 }
 
 // ---- control registers
@@ -99,7 +99,7 @@ Decision Vmx::write_cr(unsigned cr, u64 value, const Insn& in) {
         if (controls_.has("cr8_load_exiting"_vmx)) return cr_access_exit(8, mov_to_cr, in.rm, in);
         if (!controls_.has("use_tpr_shadow"_vmx)) return {Decision::Kind::proceed, value};
         if (value >> 4) return {Decision::Kind::fault};
-        apic_.set_cr8(value);
+        layer().apic.set_cr8(value);
         return done;
     default: return {Decision::Kind::proceed, value};
     }
@@ -109,7 +109,7 @@ Decision Vmx::read_cr(unsigned cr, const Insn& in) {
     if (cr == 3 && controls_.has("cr3_store_exiting"_vmx)) return cr_access_exit(3, mov_from_cr, in.rm, in);
     if (cr == 8) {
         if (controls_.has("cr8_store_exiting"_vmx)) return cr_access_exit(8, mov_from_cr, in.rm, in);
-        if (controls_.has("use_tpr_shadow"_vmx)) return {Decision::Kind::done, apic_.cr8()};
+        if (controls_.has("use_tpr_shadow"_vmx)) return {Decision::Kind::done, layer().apic.cr8()};
     }
     return {};
 }
@@ -147,16 +147,22 @@ u64 Vmx::shadowed_cr(unsigned cr, u64 value) const {
 
 // ---- ports
 
-Decision Vmx::io(const IoAccess& a, const Insn& in) {
-    bool exits = controls_.has("unconditional_io_exiting"_vmx);
-    if (controls_.has("use_io_bitmaps"_vmx)) {
-        exits = a.port + a.size > 0x10000;  // the access wraps around
-        for (unsigned p = a.port; !exits && p < u32{a.port} + a.size; ++p) {
-            const u64 bitmap = get(p < 0x8000 ? "io_bitmap_a_address"_f : "io_bitmap_b_address"_f);
-            exits = (cpu_.memory.read(bitmap + (p & 0x7FFF) / 8, Width::byte) >> (p % 8)) & 1;
-        }
+bool Vmx::io_intercepted(unsigned layer, const IoAccess& a) const {
+    const Layer& l = *layers_[layer];
+    if (!l.controls.has("use_io_bitmaps"_vmx)) return l.controls.has("unconditional_io_exiting"_vmx);
+    if (u32{a.port} + a.size > 0x10000) return true;  // the access wraps around
+    const u32 end = u32{a.port} + a.size;
+    for (u32 p = a.port; p < end; ++p) {
+        const u64 bitmap = l.vmcs[p < 0x8000 ? "io_bitmap_a_address"_f : "io_bitmap_b_address"_f];
+        if ((cpu_.memory.read(l.reach(bitmap + (p & 0x7FFF) / 8), Width::byte) >> (p % 8)) & 1) return true;
     }
-    if (!exits) return {};
+    return false;
+}
+
+Decision Vmx::io(const IoAccess& a, const Insn& in) {
+    int owner = static_cast<int>(level_) - 1;
+    while (owner >= 0 && !io_intercepted(static_cast<unsigned>(owner), a)) --owner;
+    if (owner < 0) return {};
     ExitEvent e;
     e.row = "io_instruction"_exit;
     e.insn = &in;
@@ -168,43 +174,58 @@ Decision Vmx::io(const IoAccess& a, const Insn& in) {
         e.has_guest_linear = true;
         e.guest_linear = Linear(a.linear);
     }
+    e.to = static_cast<u8>(owner);
+    e.as_running = true;
+    if (a.string && e.to + 1u != level_) ++fallbacks_.mmio_decode;
     exit(e);
     return exited;
 }
 
 // ---- MSRs
 
-bool Vmx::msr_intercepted(u32 index, bool write) const {
-    if (!controls_.has("use_msr_bitmaps"_vmx)) return true;
+bool Vmx::msr_intercepted(u32 index, bool write, unsigned layer) const {
+    const Layer& l = *layers_[layer];
+    if (!l.controls.has("use_msr_bitmaps"_vmx)) return true;
     // SDM "MSR-Bitmap Address": read low, read high, write low, write high, 1 KByte each.
     const u32 number = index & 0x1FFF;
-    u64 at = get("msr_bitmap_address"_f) + (write ? 2048 : 0) + number / 8;
+    u64 at = l.vmcs["msr_bitmap_address"_f] + (write ? 2048 : 0) + number / 8;
     if (index >= 0xC0000000 && index <= 0xC0001FFF) at += 1024;
     else if (index > 0x1FFF) return true;
-    return (cpu_.memory.read(at, Width::byte) >> (number % 8)) & 1;
+    return (cpu_.memory.read(l.reach(at), Width::byte) >> (number % 8)) & 1;
+}
+
+// The nearest level down that intercepts the access, or -1.
+int Vmx::msr_owner(u32 index, bool write) const {
+    int owner = static_cast<int>(level_) - 1;
+    while (owner >= 0 && !msr_intercepted(index, write, static_cast<unsigned>(owner))) --owner;
+    return owner;
 }
 
 Decision Vmx::read_msr(u32 index, const Insn& in) {
-    if (msr_intercepted(index, false)) {
-        exit_insn("rdmsr"_exit, in);
-        return exited;
+    const int owner = msr_owner(index, false);
+    if (owner < 0 || owner + 1 != static_cast<int>(level_)) {
+        const Decision d = read_virtual_msr(index);
+        if (d.kind != Decision::Kind::proceed || owner < 0) return d;
     }
-    return read_virtual_msr(index);
+    exit_insn("rdmsr"_exit, in, 0, owner);
+    return exited;
 }
 
 Decision Vmx::write_msr(u32 index, u64 value, const Insn& in) {
-    if (msr_intercepted(index, true)) {
-        exit_insn("wrmsr"_exit, in, mnemonic(cpu_, in) == "WRMSRNS" ? 1 : 0);
-        return exited;
+    const int owner = msr_owner(index, true);
+    if (owner < 0 || owner + 1 != static_cast<int>(level_)) {
+        const Decision d = write_virtual_msr(index, value);
+        if (d.kind != Decision::Kind::proceed || owner < 0) return d;
     }
-    return write_virtual_msr(index, value);
+    exit_insn("wrmsr"_exit, in, mnemonic(cpu_, in) == "WRMSRNS" ? 1 : 0, owner);
+    return exited;
 }
 
 // SDM "Instructions That Cause VM Exits Conditionally", RDMSRLIST and WRMSRLIST.
 Decision Vmx::msr_list(bool write, u32 index, u64 value, const Insn& in) {
-    if (msr_intercepted(index, write)) {
-        if (write) current_.set("msr_data"_f, value);
-        exit_insn(write ? "wrmsrlist"_exit : "rdmsrlist"_exit, in, index);
+    if (const int owner = msr_owner(index, write); owner >= 0) {
+        if (write) layers_[static_cast<unsigned>(owner)]->vmcs.set("msr_data"_f, value);
+        exit_insn(write ? "wrmsrlist"_exit : "rdmsrlist"_exit, in, index, owner);
         return exited;
     }
     return write ? write_virtual_msr(index, value) : read_virtual_msr(index);
@@ -212,7 +233,7 @@ Decision Vmx::msr_list(bool write, u32 index, u64 value, const Insn& in) {
 
 // SDM "Changes to Instruction Behavior in VMX Non-Root Operation": RDMSR and WRMSR.
 Decision Vmx::read_virtual_msr(u32 index) {
-    if ((index >> 8) == 8 && controls_.has("virtualize_x2apic_mode"_vmx)) return apic_.read_msr(index);
+    if ((index >> 8) == 8 && controls_.has("virtualize_x2apic_mode"_vmx)) return layer().apic.read_msr(index);
     if (index == msr_spec_ctrl && controls_.has("virtualize_ia32_spec_ctrl"_vmx))
         return {Decision::Kind::done, get("ia32_spec_ctrl_shadow"_f)};
     if (index == msr_tsc_deadline && controls_.has("apic_timer_virtualization"_vmx))
@@ -222,7 +243,7 @@ Decision Vmx::read_virtual_msr(u32 index) {
 
 Decision Vmx::write_virtual_msr(u32 index, u64 value) {
     if ((index >> 8) == 8 && controls_.has("virtualize_x2apic_mode"_vmx)) {
-        const Decision d = apic_.write_msr(index, value);
+        const Decision d = layer().apic.write_msr(index, value);
         if (d.kind != Decision::Kind::proceed) return d;
     }
     if (index == msr_spec_ctrl && controls_.has("virtualize_ia32_spec_ctrl"_vmx)) {
@@ -243,30 +264,37 @@ Decision Vmx::write_virtual_msr(u32 index, u64 value) {
 // SDM "Virtualizing SENDUIPI": the notification goes through the virtual ICR.
 bool Vmx::user_notification(u32 destination, u8 vector) {
     if (!controls_.has("use_tpr_shadow"_vmx)) return false;
-    apic_.send_user_ipi(destination, vector);
+    layer().apic.send_user_ipi(destination, vector);
     return true;
 }
 
 // ---- PAUSE, XSAVES
 
+// SDM "Changes to Instruction Behavior in VMX Non-Root Operation", PAUSE: times by the TSC.
+bool Vmx::pause_loop(Layer& l, const Insn& in) {
+    const Insn* const before = std::exchange(cpu_.running, &in);
+    const u64 now = cpu_.now();
+    cpu_.running = before;
+    if (l.ple_last == 0 || now - l.ple_last > l.vmcs["ple_gap"_f]) l.ple_first = now;
+    l.ple_last = now;
+    return now - l.ple_first > l.vmcs["ple_window"_f];
+}
+
 bool Vmx::pause(const Insn& in) {
-    bool exits = controls_.has("pause_exiting"_vmx);
-    if (!exits && controls_.has("pause_loop_exiting"_vmx) && cpu_.cpl == 0) {
-        // SDM "Changes to Instruction Behavior in VMX Non-Root Operation", PAUSE: times by the TSC.
-        const Insn* const before = std::exchange(cpu_.running, &in);
-        const u64 now = cpu_.now();
-        cpu_.running = before;
-        if (ple_last_ == 0 || now - ple_last_ > get("ple_gap"_f)) ple_first_ = now;
-        ple_last_ = now;
-        exits = now - ple_first_ > get("ple_window"_f);
+    for (unsigned k = level_; k-- > 0;) {
+        Layer& l = *layers_[k];
+        bool exits = l.controls.has("pause_exiting"_vmx);
+        if (!exits && l.controls.has("pause_loop_exiting"_vmx) && cpu_.cpl == 0) exits = pause_loop(l, in);
+        if (!exits) continue;
+        exit_insn("pause"_exit, in, 0, static_cast<int>(k));
+        return true;
     }
-    if (exits) exit_insn("pause"_exit, in);
-    return exits;
+    return false;
 }
 
 // SDM "Changes to Instruction Behavior in VMX Non-Root Operation", MWAIT.
 bool Vmx::passes_masked_mwait() {
-    return controls_.has("interrupt_window_exiting"_vmx) || apic_.pending();
+    return controls_.has("interrupt_window_exiting"_vmx) || layer().apic.pending();
 }
 
 bool Vmx::xsaves(u64 mask, bool restore, const Insn& in) {
@@ -305,6 +333,22 @@ bool Vmx::exception(Fault fault, u64 qualification, bool software) {
 }
 
 void Vmx::memory_exit(const WalkFault& fault) {
+    if (level_ > 1 && fault.layer + 1u < level_ && fault.kind != WalkFault::Kind::apic_access) {
+        ExitEvent e = memory_event(fault);
+        e.to = fault.layer;
+        exit(e);
+        return;
+    }
+    if (fault.kind == WalkFault::Kind::ept_violation && converts(fault)) {
+        const u64 unblocking =
+            cpu_.iret_unblocked_nmi && !cpu_.vectoring.active ? u64{interruption::nmi_unblocking} : 0;
+        virtualization_exception(fault.qualification | unblocking, fault);
+        return;
+    }
+    exit(memory_event(fault));
+}
+
+ExitEvent Vmx::memory_event(const WalkFault& fault) {
     const u64 nmi_unblocking =
         cpu_.iret_unblocked_nmi && !cpu_.vectoring.active ? u64{interruption::nmi_unblocking} : 0;
     ExitEvent e;
@@ -333,21 +377,17 @@ void Vmx::memory_exit(const WalkFault& fault) {
         break;
     }
     default:
-        if (converts(fault)) {
-            virtualization_exception(fault.qualification | nmi_unblocking, fault);
-            return;
-        }
         e.row = "ept_violation"_exit;
         e.qualification = fault.qualification | nmi_unblocking;
         e.has_guest_linear = (fault.qualification & 0x80) != 0;
         e.guest_linear = fault.linear;
         break;
     }
-    exit(e);
+    return e;
 }
 
 Decision Vmx::apic_access(u64 offset, Access access, Width width, u64 value, GuestPhys) {
-    return apic_.access(static_cast<u32>(offset & 0xFFF), access, width, value);
+    return layer().apic.access(static_cast<u32>(offset & 0xFFF), access, width, value);
 }
 
 void Vmx::task_switch(u16 selector, unsigned source, u32 instruction_length) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // IPI virtualization: posts an interrupt to another virtual processor (SDM "IPI Virtualization").
 #include "vmx/apic_virtualization.h"
+#include "vmx/layer.h"
 #include "vmx/vmx.h"
 
 namespace droste {
@@ -30,10 +31,11 @@ void send_physical_ipi(Cpu& cpu, u8 vector, u32 destination) {
 void ApicVirtualization::virtualize_ipi(u8 vector, u32 apic_id) {
     Cpu& cpu = vmx_.cpu_;
     const auto exits = [&] { vmx_.exit_after_instruction("apic_write"_exit, vapic::icr_low); };
-    if (vector < 16 || apic_id > vmx_.get("last_pid_pointer_index"_f)) return exits();
-    const u64 entry = cpu.memory.read64(vmx_.get("pid_pointer_table_address"_f) + 8ull * apic_id);
+    if (layer_.number != 0) return exits();  // its physical APIC IDs are virtual ones
+    if (vector < 16 || apic_id > layer_.vmcs["last_pid_pointer_index"_f]) return exits();
+    const u64 entry = cpu.memory.read64(layer_.reach(layer_.vmcs["pid_pointer_table_address"_f] + 8ull * apic_id));
     if (!vmx_.caps_.within_width(entry) || (entry & 0x3F) != 1) return exits();  // bit 0: valid; 5:1 reserved
-    const u64 descriptor = entry & ~1ull;
+    const u64 descriptor = layer_.reach(entry & ~1ull);
     const u64 word = descriptor + vector / 64u * 8;
     cpu.memory.write64(word, cpu.memory.read64(word) | 1ull << (vector % 64));
     const u64 n = cpu.memory.read64(descriptor + notification);
@@ -43,16 +45,16 @@ void ApicVirtualization::virtualize_ipi(u8 vector, u32 apic_id) {
 }
 
 void ApicVirtualization::send_user_ipi(u32 destination, u8 vector) {
-    const bool memory_mapped = vmx_.controls_.has("virtualize_apic_accesses"_vmx);
+    const bool memory_mapped = layer_.controls.has("virtualize_apic_accesses"_vmx);
     const u32 apic_id = memory_mapped ? destination >> 8 & 0xFF : destination;
     if (memory_mapped) {
         write(vapic::icr_high, apic_id << 24);
         write(vapic::icr_low, vector);
     } else {
-        vmx_.cpu_.memory.write64(vmx_.get("virtual_apic_address"_f) + vapic::icr_low,
+        vmx_.cpu_.memory.write64(page() + vapic::icr_low,
                                  u64{destination} << 32 | vector);
     }
-    if (vmx_.controls_.has("ipi_virtualization"_vmx)) virtualize_ipi(vector, apic_id);
+    if (layer_.controls.has("ipi_virtualization"_vmx)) virtualize_ipi(vector, apic_id);
     else vmx_.exit_after_instruction("apic_write"_exit, vapic::icr_low);
 }
 

@@ -4,13 +4,13 @@
 
 namespace droste {
 
-bool Vmx::full() const { return (get("pml_index"_f) & 0xFFFF) > 511; }
+bool Layer::full() const { return (vmcs["pml_index"_f] & 0xFFFF) > 511; }
 
-bool Vmx::log(GuestPhys page) {
+bool Layer::log(GuestPhys page) {
     if (full()) return false;
-    const u64 index = get("pml_index"_f);
-    cpu_.memory.write64(get("pml_address"_f) + 8 * index, page.value & ~0xFFFull);
-    current_.set("pml_index"_f, (index - 1) & 0xFFFF);
+    const u64 index = vmcs["pml_index"_f];
+    vmx.cpu().memory.write64(reach(vmcs["pml_address"_f] + 8 * index), page.value & ~0xFFFull);
+    vmcs.set("pml_index"_f, (index - 1) & 0xFFFF);
     return true;
 }
 

@@ -195,8 +195,8 @@ private:
         const Vmcs v = vmx_.current_;
         const Vmcs &state = to_.state, &control = to_.control;
         cpu_.memory.about_to_write(state.address(), vmcs_layout::size);
-        vmx_.timer_stopped_value_ = vmx_.timer_.value();
-        vmx_.timer_.stop();
+        vmx_.timer_stopped_value_ = vmx_.layer().timer.value();
+        vmx_.layer().timer.stop();
         vmx_.record_exit_information(event_, state, s_);
         save_state(v);
         for (std::size_t i = 0; i < stored.size(); ++i) {

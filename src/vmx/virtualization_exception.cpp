@@ -17,11 +17,11 @@ constexpr u64 reason = 0, busy = 4, qualification = 8, guest_linear = 16, guest_
 bool Vmx::converts(const WalkFault& fault) const {
     return controls_.has("ept_violation_ve"_vmx) && fault.convertible && cpu_.protected_mode() &&
            !cpu_.vectoring.active && !cpu_.shadow_stack_prematurely_busy &&
-           cpu_.memory.read32(get("virtualization_exception_information_address"_f) + area::busy) == 0;
+           cpu_.memory.read32(at(get("virtualization_exception_information_address"_f)) + area::busy) == 0;
 }
 
 void Vmx::virtualization_exception(u64 qualification, const WalkFault& fault) {
-    const u64 at = get("virtualization_exception_information_address"_f);
+    const u64 at = this->at(get("virtualization_exception_information_address"_f));
     PhysicalMemory& memory = cpu_.memory;
     memory.write32(at + area::reason, "ept_violation"_exit->number);
     memory.write32(at + area::busy, 0xFFFFFFFF);

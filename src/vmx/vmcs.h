@@ -34,6 +34,12 @@ public:
         host_ = memory.host(address);
         if (host_ != nullptr) address_ = address;
     }
+    /// A view of memory that is no guest's, for what has the form of a VMCS.
+    static Vmcs over(u8* memory) {
+        Vmcs v;
+        v.host_ = memory;
+        return v;
+    }
     explicit operator bool() const { return host_ != nullptr; }
     u64 address() const { return address_; }
 
@@ -46,6 +52,11 @@ public:
     bool shadow() const { return revision() >> 31; }
     LaunchState launch_state() const { return static_cast<LaunchState>(raw32(vmcs_layout::launch_state)); }
     void set_launch_state(LaunchState s) const { set_raw32(vmcs_layout::launch_state, static_cast<u32>(s)); }
+    /// Qword `slot` of the part that VMREAD does not reach.
+    u64 hidden(unsigned slot) const { return raw(vmcs_layout::routing_data + 8 * slot); }
+    void set_hidden(unsigned slot, u64 value) const {
+        std::memcpy(host_ + vmcs_layout::routing_data + 8 * slot, &value, 8);
+    }
     void set_abort(u32 indicator) const { set_raw32(vmcs_layout::abort, indicator); }
 
 private:

@@ -7,7 +7,8 @@
 namespace droste {
 
 Vmx::Vmx(Cpu& cpu, const VmxCapabilities& capabilities)
-    : cpu_(cpu), caps_(capabilities), apic_(*this), timer_(*this), guest_timer_(*this) {
+    : cpu_(cpu), caps_(capabilities), guest_timer_(*this), full_controls_(full_controls(capabilities)) {
+    layers_.push_back(std::make_unique<Layer>(*this, 0));
     cpu_.hooks = this;
     cpu_.ept_execute_only = caps_.has("ept_execute_only"_vmx);
     cpu_.ept_1gb = caps_.has("ept_1g_pages"_vmx);
@@ -19,7 +20,12 @@ Vmx::~Vmx() {
 }
 
 void Vmx::reset() {
-    timer_.stop();
+    for (const auto& l : layers_) {
+        l->timer.stop();
+        l->apic.forget();
+        l->ple_first = l->ple_last = 0;
+    }
+    level_ = 0;
     guest_timer_.set_deadline(0);
     cpu_.vmm_watches_bus_locks = bus_locked_ = false;
     in_operation_ = false;
@@ -28,9 +34,7 @@ void Vmx::reset() {
     checked_.clear();
     pending_exit_ = {};
     mtf_ = {};
-    ple_first_ = ple_last_ = 0;
     abort_ = VmxAbort::none;
-    apic_.forget();
     cpu_.mmu.set_dirty_log(nullptr);
     fix_control_registers();
 }
@@ -51,7 +55,7 @@ void Vmx::fix_control_registers() {
 }
 
 void Vmx::make_current(const Vmcs& v) {
-    current_ = v;
+    (executes_vmx() ? shadow_ : current_) = v;
     if (v) cpu_.memory.about_to_write(v.address(), vmcs_layout::size);
 }
 
@@ -83,7 +87,7 @@ void Vmx::written(Field field) {
                                    "instruction_timeout_control"_f};
     for (const Field f : unchecked)
         if (f == field) return;
-    checked_.remove(current_.address());
+    checked_.remove(own_vmcs().address());
 }
 
 // SDM "Conventions" of "VMX Instruction Reference".
@@ -99,7 +103,7 @@ Outcome Vmx::fail_invalid() {
 Outcome Vmx::fail_valid(VmxError error) {
     notify_failure(error);
     cpu_.flags = flag_image::from_rflags(rflags_bits::zf);
-    current_.set("vm_instruction_error"_f, static_cast<u32>(error));
+    own_vmcs().set("vm_instruction_error"_f, static_cast<u32>(error));
     return Outcome::next;
 }
 
@@ -126,58 +130,97 @@ void Vmx::record_write(const Insn& in, Field f, u64 value) {
 
 Outcome Vmx::vmxon(u64 pointer) {
     if ((pointer & 0xFFF) != 0 || !caps_.within_width(pointer)) return fail_invalid();
-    if (cpu_.memory.read32(pointer) != caps_.revision) return fail_invalid();
-    in_operation_ = true;
-    vmxon_pointer_ = pointer;
-    current_ = Vmcs();
-    checked_.clear();
+    u64 region = 0;
+    if (!reach_region(pointer, region)) return Outcome::fault;
+    const u32 revision = cpu_.memory.read32(region);
+    if (executes_vmx()) {
+        // Which identifier the level was told is between it and the hypervisor beneath.
+        if (revision >> 31) return fail_invalid();
+        begin_operation(pointer, revision);
+    } else {
+        if (revision != caps_.revision) return fail_invalid();
+        in_operation_ = true;
+        vmxon_pointer_ = pointer;
+        current_ = Vmcs();
+        checked_.clear();
+    }
     cpu_.unwatch_line();
     fix_control_registers();
     cpu_.charge(CostEvent::vmxon);
-    for (VmxObserver* o : observers_) o->vmxon(pointer);
+    if (level_ == 0)
+        for (VmxObserver* o : observers_) o->vmxon(pointer);
     return succeed();
 }
 
 Outcome Vmx::vmxoff() {
-    in_operation_ = false;
-    vmxon_pointer_ = Vmcs::none;
-    current_ = Vmcs();
-    checked_.clear();
+    if (executes_vmx()) {
+        end_operation();
+    } else {
+        in_operation_ = false;
+        vmxon_pointer_ = Vmcs::none;
+        current_ = Vmcs();
+        checked_.clear();
+    }
     fix_control_registers();
     cpu_.charge(CostEvent::vmxoff);
     cpu_.set_attention();  // INIT is no longer blocked
-    for (VmxObserver* o : observers_) o->vmxoff();
+    if (level_ == 0)
+        for (VmxObserver* o : observers_) o->vmxoff();
     return succeed();
 }
 
 Outcome Vmx::vmptrld(u64 address) {
+    const bool native = executes_vmx();
+    if (!reach_own_vmcs()) return Outcome::fault;
     if ((address & 0xFFF) != 0 || !caps_.within_width(address)) return fail(VmxError::vmptrld_address);
-    if (address == vmxon_pointer_) return fail(VmxError::vmptrld_vmxon_pointer);
-    const Vmcs v(cpu_.memory, address);
-    const u32 revision = v ? v.revision() : cpu_.memory.read32(address);
+    if (address == (native ? hidden().get(HiddenState::vmxon_pointer) : vmxon_pointer_))
+        return fail(VmxError::vmptrld_vmxon_pointer);
+    u64 region = 0;
+    if (!reach_region(address, region)) return Outcome::fault;
+    const Vmcs v(cpu_.memory, region);
+    const u32 revision = v ? v.revision() : cpu_.memory.read32(region);
     // Memory that is no RAM reads as something that is not our revision; a device that mimics it is refused
     // too.
     const bool shadow_allowed = caps_.has("vmcs_shadowing"_vmx);
-    if (!v || (revision & 0x7FFFFFFF) != caps_.revision || ((revision >> 31) != 0 && !shadow_allowed))
+    const u64 own = native ? hidden().get(HiddenState::revision) : caps_.revision;
+    if (!v || (revision & 0x7FFFFFFF) != own || ((revision >> 31) != 0 && !shadow_allowed))
         return fail(VmxError::vmptrld_revision);
     make_current(v);
+    if (native) {
+        hidden().set(HiddenState::current, address);
+        hidden().set(HiddenState::current_machine, region);
+    }
     cpu_.charge(CostEvent::vmptrld);
-    for (VmxObserver* o : observers_) o->vmptrld(address);
+    if (level_ == 0)
+        for (VmxObserver* o : observers_) o->vmptrld(address);
     return succeed();
 }
 
 Outcome Vmx::vmclear(u64 address) {
+    const bool native = executes_vmx();
+    if (!reach_own_vmcs()) return Outcome::fault;
     if ((address & 0xFFF) != 0 || !caps_.within_width(address)) return fail(VmxError::vmclear_address);
-    if (address == vmxon_pointer_) return fail(VmxError::vmclear_vmxon_pointer);
-    checked_.remove(address);
-    const Vmcs v(cpu_.memory, address);
+    if (address == (native ? hidden().get(HiddenState::vmxon_pointer) : vmxon_pointer_))
+        return fail(VmxError::vmclear_vmxon_pointer);
+    u64 region = 0;
+    if (!reach_region(address, region)) return Outcome::fault;
+    checked_.remove(region);
+    const Vmcs v(cpu_.memory, region);
     if (v) {
-        cpu_.memory.about_to_write(address + vmcs_layout::launch_state, 4);
+        cpu_.memory.about_to_write(region + vmcs_layout::launch_state, 4);
         v.set_launch_state(LaunchState::clear);
     }
-    if (current_ && current_.address() == address) current_ = Vmcs();
+    if (native) {
+        if (hidden().get(HiddenState::current) == address) {
+            hidden().set(HiddenState::current, Vmcs::none);
+            shadow_ = Vmcs();
+        }
+    } else if (current_ && current_.address() == address) {
+        current_ = Vmcs();
+    }
     cpu_.charge(CostEvent::vmclear);
-    for (VmxObserver* o : observers_) o->vmclear(address);
+    if (level_ == 0)
+        for (VmxObserver* o : observers_) o->vmclear(address);
     return succeed();
 }
 
@@ -186,8 +229,9 @@ Outcome Vmx::invept(u64 type, u64 eptp, u64 reserved) {
     const bool all = type == 2 && caps_.has("invept_all_contexts"_vmx);
     if (!single && !all) return fail(VmxError::invalid_operand);
     if (reserved != 0 || (single && !valid_eptp(caps_, eptp))) return fail(VmxError::invalid_operand);
-    if (single) cpu_.mmu.invept_single(eptp);
-    else cpu_.mmu.invept_all();
+    const u32 beneath = executes_vmx() ? chain_number_ : 0;
+    if (single) cpu_.mmu.invept_single(eptp, beneath);
+    else cpu_.mmu.invept_all(beneath);
     cpu_.charge(CostEvent::invept);
     return succeed();
 }
@@ -202,11 +246,12 @@ Outcome Vmx::invvpid(u64 type, u64 descriptor, u64 linear) {
     if (type != 2 && vpid == 0) return fail(VmxError::invalid_operand);
     if (type == 0 && sign_extend(linear, cpu_.model.linear_bits) != linear)
         return fail(VmxError::invalid_operand);
+    const u32 beneath = executes_vmx() ? chain_number_ : 0;
     switch (type) {
-    case 0: cpu_.mmu.invvpid_address(vpid, Linear(linear)); break;
-    case 1: cpu_.mmu.invvpid_single(vpid, false); break;
-    case 2: cpu_.mmu.invvpid_all(); break;
-    default: cpu_.mmu.invvpid_single(vpid, true); break;
+    case 0: cpu_.mmu.invvpid_address(vpid, Linear(linear), beneath); break;
+    case 1: cpu_.mmu.invvpid_single(vpid, false, beneath); break;
+    case 2: cpu_.mmu.invvpid_all(beneath); break;
+    default: cpu_.mmu.invvpid_single(vpid, true, beneath); break;
     }
     cpu_.charge(CostEvent::invvpid);
     return succeed();
@@ -218,13 +263,17 @@ Outcome Vmx::vmfunc(const Insn& in) {
     if (function > 63) return cpu_.ud();
     // SDM "EPTP Switching": function 0, the only one there is. It must not change the walk length.
     if (function == 0 && (get("vm_function_controls"_f) & "eptp_switching"_vmx.mask()) != 0 && index < 512) {
-        const u64 eptp = cpu_.memory.read64(get("eptp_list_address"_f) + 8 * index);
+        const u64 eptp = cpu_.memory.read64(at(get("eptp_list_address"_f)) + 8 * index);
         if (valid_eptp(caps_, eptp) && ((eptp ^ cpu_.current_eptp) & 0x38) == 0) {
             current_.set("eptp"_f, eptp);
             cpu_.current_eptp = eptp;
             if (caps_.has("ept_violation_ve"_vmx)) current_.set("eptp_index"_f, index);
+            if (native_levels_ != 0) {
+                build_chain(level_);
+                compose_controls();
+            }
             cpu_.paging_changed();
-            if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false);
+            if (!controls_.has("enable_vpid"_vmx)) cpu_.mmu.invvpid_single(0, false, cpu_.ept_beneath);
             return Outcome::next;
         }
     }
@@ -234,9 +283,10 @@ Outcome Vmx::vmfunc(const Insn& in) {
 
 bool Vmx::vmcs_access_exits(u64 encoding, bool write) const {
     // SDM "VMCS Shadowing": bits 14:0 select a bit of the bitmap.
+    if (executes_vmx()) return false;
     if (!controls_.has("vmcs_shadowing"_vmx) || (encoding >> 15) != 0) return true;
     const u64 bitmap = get(write ? "vmwrite_bitmap_address"_f : "vmread_bitmap_address"_f);
-    return (cpu_.memory.read(bitmap + encoding / 8, Width::byte) >> (encoding % 8)) & 1;
+    return (cpu_.memory.read(at(bitmap) + encoding / 8, Width::byte) >> (encoding % 8)) & 1;
 }
 
 // The VMCS data lie in guest memory and are saved with it.
@@ -255,26 +305,30 @@ void Vmx::visit(Archive& a) {
     a.field("mtf_fresh", mtf_.fresh);
     a.field("mtf_from", mtf_.from);
     a.field("mtf_from_rip", mtf_.from_rip);
-    a.field("ple_first", ple_first_);
-    a.field("ple_last", ple_last_);
+    a.field("ple_first", layers_[0]->ple_first);
+    a.field("ple_last", layers_[0]->ple_last);
     a.field("bus_locked", bus_locked_);
     a.field("abort", abort_);
-    apic_.visit(a);
-    timer_.visit(a);
+    layers_[0]->apic.visit(a);
+    layers_[0]->timer.visit(a);
     guest_timer_.visit(a);
+    visit_native(a);
     if (a.mode() != Archive::Mode::load) return;
     current_ = current == Vmcs::none ? Vmcs() : Vmcs(cpu_.memory, current);
     shadow_ = shadow == Vmcs::none ? Vmcs() : Vmcs(cpu_.memory, shadow);
     checked_.clear();
     if (cpu_.non_root && !current_)
         cpu_.non_root = false;  // a damaged file: never run a guest without its VMCS
-    if (current_) read_controls();
-    gates_of_ = {};
+    if (current_) controls_ = controls_of(current_);
+    for (const auto& l : layers_) l->gates_of = {};
     if (cpu_.non_root) {
+        if (level_ == 0) level_ = 1;
+        restore_layers();
         close_gates();
         apply_translation();
     } else {
         cpu_.gates.closed_mask = 0;
+        level_ = 0;
     }
     fix_control_registers();
     cpu_.context_changed();

@@ -2,6 +2,7 @@
 // Vmx: VMX operation of one logical processor: its VMCS pointers, VM entries, VM exits, and what non-root
 // code may do.
 #pragma once
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -12,9 +13,11 @@
 #include "vmx/apic_virtualization.h"
 #include "vmx/capability_msrs.h"
 #include "vmx/exit_router.h"
+#include "vmx/guest_image.h"
 #include "vmx/guest_timer.h"
+#include "mmu/ept_chain.h"
 #include "vmx/insns.h"
-#include "vmx/preemption_timer.h"
+#include "vmx/layer.h"
 #include "vmx/vmcs.h"
 #include "vmx/vmx_errors.h"
 
@@ -52,7 +55,7 @@ private:
     unsigned next_ = 0;
 };
 
-class Vmx final : public NonRootHooks, public DirtyLog {
+class Vmx final : public NonRootHooks {
 public:
     /// Attaches to `cpu`: from now on Cpu::hooks is this object. Both outlive neither the other's use.
     Vmx(Cpu& cpu, const VmxCapabilities& capabilities);
@@ -66,6 +69,8 @@ public:
     void add_observer(VmxObserver& observer) { observers_.push_back(&observer); }
     /// Null: VMWRITEs are not recorded.
     void set_field_recorder(FieldRecorder* recorder) { recorder_ = recorder; }
+    /// The routing design `native`: VMX instructions of the first `levels` levels execute in the processor itself.
+    void use_native(unsigned levels);
     const VmxCapabilities& capabilities() const { return caps_; }
     Cpu& cpu() { return cpu_; }
     /// Power-up and INIT outside VMX operation: leaves VMX operation.
@@ -74,6 +79,18 @@ public:
 
     // ---- state
     bool in_operation() const { return in_operation_; }
+    /// The level that runs: 0 in root operation; above 1 in the design `native` alone.
+    unsigned level() const { return level_; }
+    /// The running level is in VMX operation, as it sees it itself.
+    bool operating() const;
+    /// VMX instructions of the running level, a guest, execute without VM exits.
+    bool executes_vmx() const;
+    /// What the design `native` could not do exactly.
+    struct Fallbacks {
+        u64 mmio_decode = 0;  ///< access of an inner level that a hypervisor further down would have to decode
+        u64 lost_vmcs = 0;    ///< the VMCS of an inner level was no RAM any more
+    };
+    const Fallbacks& fallbacks() const { return fallbacks_; }
     u64 vmxon_pointer() const { return vmxon_pointer_; }
     /// The current VMCS; null when the current-VMCS pointer is FFFFFFFF_FFFFFFFFH.
     const Vmcs& current() const { return current_; }
@@ -94,6 +111,12 @@ public:
     Outcome enter(bool launch);
     /// The VMCS that VMREAD and VMWRITE act on: the current one, or in non-root operation the shadow VMCS.
     const Vmcs& accessed() const { return cpu_.non_root ? shadow_ : current_; }
+    /// The running level's current VMCS is at hand, or there is none. False: reaching it failed.
+    bool reach_own_vmcs();
+    u64 vmcs_pointer() const {
+        if (!executes_vmx()) return current_.address();
+        return hidden().get(HiddenState::current);
+    }
     /// VMREAD or VMWRITE of `encoding` in non-root operation exits.
     bool vmcs_access_exits(u64 encoding, bool write) const;
     /// Everything that depends on fields which software just wrote is computed again at the next entry.
@@ -132,7 +155,8 @@ public:
     /// The exit goes from non-root to non-root operation (routed_exit.h). Nothing is changed unless it succeeds.
     RouteFallback exit_to_non_root(ExitEvent& event, const RoutedExit& to);
     /// An instruction's exit; instruction information and displacement are computed from `in`.
-    void exit_insn(const ExitRow* row, const Insn& in, u64 qualification = 0);
+    /// `owner`: the layer whose hypervisor wants it; -1: the running level's own.
+    void exit_insn(const ExitRow* row, const Insn& in, u64 qualification = 0, int owner = -1);
     /// A VMX instruction attempted in non-root operation; `operand` as in ExitEvent.
     void exit_attempt(const ExitRow* row, const Insn& in, std::optional<u64> operand);
     /// An exit of a memory access, of an instruction or of event delivery.
@@ -169,10 +193,6 @@ public:
     void memory_exit(const WalkFault& fault) override;
     Decision apic_access(u64 offset, Access access, Width width, u64 value, GuestPhys address) override;
 
-    // ---- DirtyLog (page_modification_log.cpp)
-    bool log(GuestPhys page) override;
-    bool full() const override;
-
     // ---- rows of MSRs: capability MSRs and IA32_FEATURE_CONTROL (msr_rows.cpp)
     static std::span<const MsrRow> msr_rows();
 
@@ -180,18 +200,23 @@ private:
     friend class RoutedTransfer;
     friend class ApicVirtualization;
     friend class GuestTimer;
+    friend struct Layer;
     friend class PreemptionTimer;
 
     // entry.cpp
     Outcome fail_entry(const ExitRow* row, u64 qualification, const EntryEvent& event,
                        std::string_view check);
     const EntryCheck* check_controls_and_host();
-    void read_controls();
+    EntryContext entry_context();
+    void notify_entered(const EntryEvent& event);
     void start_non_root();
     void close_gates();
     void apply_translation();
     void inject_event(u32 information);
+    void set_gates(Layer& layer) const;
     // exit.cpp
+    void describe(ExitEvent& event) const;
+    void finish_exit(ExitEvent& event);
     ExitEvent instruction_event(const ExitRow* row, const Insn& in, u64 qualification) const;
     void record_exit_information(const ExitEvent& event, const Vmcs& v, const Controls& c);
     void save_guest_state(const ExitEvent& event, const Vmcs& v, Controls& c);
@@ -207,9 +232,59 @@ private:
     bool monitor_trap_due();
     bool external_interrupt();
     void guest_timer_event();
+    // native.cpp
+    struct Climb {
+        unsigned top = 0;      ///< topmost layer that is usable
+        bool blocked = false;  ///< `fault` keeps the next one from being reached
+        bool broken = false;   ///< there is no VMCS where one should be
+        WalkFault fault{};
+    };
+    HiddenState hidden() const;  ///< of the VMCS by which the running level runs
+    const Vmcs& own_vmcs() const { return executes_vmx() ? shadow_ : current_; }
+    bool translate_in(unsigned layer, u64 address, Access access, u64& machine, WalkFault& fault);
+    void set_chain_layer(unsigned k);
+    void build_chain(unsigned depth);
+    void compose_controls();
+    int gate_owner(Gate gate) const;
+    void find_own_vmcs();
+    bool reach_region(u64 address, u64& machine);
+    void begin_operation(u64 pointer, u32 revision);
+    void end_operation();
+    bool reach_structures(Layer& layer, WalkFault& fault);
+    bool prepare_layer(unsigned k, const Vmcs& v, u64 pointer, WalkFault& fault);
+    Climb prepare_climb(unsigned from);
+    void save_own();
+    void load_image(const GuestImage& image);
+    void settle_on(unsigned level);
+    bool view_changed(const HiddenState& h) const;
+    void resume_inner(const Climb& climb, u32 injected, const EntryEvent& event);
+    void offer_injected(unsigned d, u32 injected, SuspendedRun& run);
+    SuspendedRun suspend(const ExitEvent& event);
+    void exit_nested(ExitEvent& event);
+    void stop_layers(unsigned from);
+    void exit_to_parent(ExitEvent& event);
+    void exit_below(ExitEvent& event, unsigned to, const SuspendedRun& run, bool as_running);
+    bool load_level(unsigned to, bool store_area);
+    bool store_msr_area(const Vmcs& v, unsigned layer);
+    u64 load_msr_area(const Vmcs& v, Field address, Field count, unsigned layer);
+    void path_changed();
+    void visit_native(Archive& archive);
+    void restore_layers();
+    /// Machine address of an address in a field of the current VMCS.
+    u64 at(u64 address) const { return layers_[level_ == 0 ? 0 : level_ - 1]->reach(address); }
+    Layer& layer() const { return *layers_[level_ == 0 ? 0 : level_ - 1]; }
+    // native_events.cpp
+    bool would_take_interrupt(unsigned level) const;
+    bool take_offered(unsigned k);
+    bool take_virtual_interrupt(unsigned k);
+    bool events_beneath(bool nmi_pending, bool interrupt_pending);
+    ExitEvent memory_event(const WalkFault& fault);
     // intercepts.cpp
+    bool io_intercepted(unsigned layer, const IoAccess& access) const;
+    bool pause_loop(Layer& l, const Insn& in);
     Decision cr_access_exit(unsigned cr, unsigned access, unsigned gpr, const Insn& in);
-    bool msr_intercepted(u32 index, bool write) const;
+    bool msr_intercepted(u32 index, bool write, unsigned layer) const;
+    int msr_owner(u32 index, bool write) const;
     Decision read_virtual_msr(u32 index);
     Decision write_virtual_msr(u32 index, u64 value);
     // virtualization_exception.cpp
@@ -239,8 +314,6 @@ private:
     Controls controls_;
     // valid in non-root operation
     Vmcs shadow_;
-    Controls gates_of_;      ///< controls for which gate_mask_ was computed
-    u64 gate_mask_ = 0;
 
     struct PendingExit {     ///< trap-like: due at the end of the instruction
         bool present = false;
@@ -255,13 +328,20 @@ private:
         u64 from = 0, from_rip = 0;  ///< time and RIP at the first boundary
     };
     MonitorTrap mtf_;
-    u64 ple_first_ = 0, ple_last_ = 0;
     bool bus_locked_ = false;  ///< since VM entry, with "VMM bus-lock detection"
     u32 timer_stopped_value_ = 0;
     VmxAbort abort_ = VmxAbort::none;
-    ApicVirtualization apic_;
-    PreemptionTimer timer_;
     GuestTimer guest_timer_;
+    unsigned level_ = 0;
+    unsigned native_levels_ = 0;  ///< 0: the SDM's design
+    std::vector<std::unique_ptr<Layer>> layers_;
+    EptChain chain_;
+    u32 chain_number_ = 0;        ///< of what the running level's guests run on
+    const Controls full_controls_;
+    alignas(8) std::array<u8, vmcs_layout::size> scratch_memory_{};
+    const Vmcs scratch_ = Vmcs::over(scratch_memory_.data());
+    std::vector<u64> path_;       ///< VMCS pointers of the layers beneath
+    Fallbacks fallbacks_;
 };
 
 /// The Vmx attached to a processor, or null when its model has none.

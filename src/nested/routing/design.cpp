@@ -21,7 +21,7 @@ constexpr RoutingDesign designs[] = {
      "VMREAD and VMWRITE of a guest hypervisor are memory accesses on its VMCS, seen by level 0 at the next entry."},
     {"parent-context", 5, true, "parent_link"_f, decide_parent_context,
      "Hypercalls go from a guest's context to its parent's; level 0 sees the registers of neither."},
-    {"native", 6, false, {}, nullptr, "The CPU executes VMX instructions of every level."},
+    {"native", 6, false, {}, nullptr, "The CPU executes VMX instructions of every level.", true},
 };
 
 /// Machine checks, INIT and SIPI are the machine's: no link leads them elsewhere.

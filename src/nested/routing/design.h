@@ -53,6 +53,7 @@ struct RoutingDesign {
     /// Decides about an exit whose policy is by_design. Null: every exit goes to level 0.
     RouteDecision (*decide)(const RouteQuestion&);
     std::string_view help;
+    bool in_vmx = false;      ///< built into VMX itself (vmx/native.cpp): nothing is left to decide
 };
 std::span<const RoutingDesign> routing_designs();
 const RoutingDesign& routing_design(std::string_view name);  ///< one of the table
