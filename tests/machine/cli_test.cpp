@@ -187,6 +187,80 @@ void expect_terminal_restored(const std::string& kernel, const std::function<voi
     close(slave);
 }
 
+TEST_F(Cli, ReportsAreShownSideBySide) {
+    const std::string kernel = guest(TinyGuest().print("hi").power_off());
+    for (const char* depth : {"1", "2"})
+        ASSERT_EQ(droste("boot -q --kernel " + kernel + " --set stack.depth=" + depth + " --json " + file(depth)).status,
+                  0);
+    const Finished one = droste("report " + file("1"));
+    EXPECT_EQ(one.status, 0) << one.err;
+    EXPECT_THAT(one.out, AllOf(HasSubstr("Whole run"), HasSubstr("powered_off"), Not(HasSubstr("\x1b"))));
+    EXPECT_THAT(droste("report " + file("1") + " " + file("2")).out, HasSubstr("2  depth 2"));
+    EXPECT_THAT(droste("report --depth 2 " + file("1") + " " + file("2")).out,
+                AllOf(HasSubstr("1   guest  2 "), Not(HasSubstr("guest  1 "))));
+    EXPECT_THAT(droste("report --format json " + file("1")).out, HasSubstr("droste-comparison"));
+    EXPECT_THAT(droste("report --format csv --table levels " + file("1")).out, HasSubstr(",0,0,0,0,"));
+    EXPECT_EQ(droste("report --html " + file("page.html") + " " + file("1")).status, 0);
+    EXPECT_THAT(slurp(file("page.html")), HasSubstr("<!DOCTYPE html>"));
+    const Finished cut = droste("report " + write("cut", slurp(file("1")).substr(0, 500)));
+    EXPECT_EQ(cut.status, 2);
+    EXPECT_EQ(cut.out, "");
+    EXPECT_THAT(cut.err, HasSubstr("cut: this is not JSON (at byte 501)"));
+    EXPECT_THAT(droste("report --format xml " + file("1")).err, HasSubstr("--format"));
+    EXPECT_EQ(droste("report --html /nowhere/x.html " + file("1")).status, 2);
+}
+
+TEST_F(Cli, SweepsResumeAndTellWhatFailed) {
+    guest(TinyGuest().print("hi").power_off());
+    write("s.toml", "[sweep]\nkernel = \"guest\"\n[grid]\nstack.depth = [1, 2]\n");
+    const std::string sweep = "sweep " + file("s.toml") + " --out " + file("runs");
+    EXPECT_THAT(droste(sweep + " --list").out, HasSubstr("s.depth-1  waiting"));
+    const Finished first = droste(sweep);
+    EXPECT_EQ(first.status, 0) << first.err;
+    EXPECT_THAT(first.out, HasSubstr("2 done, 0 failed, 0 waiting"));
+    EXPECT_THAT(first.err, HasSubstr("done s.depth-2"));
+    const Finished again = droste(sweep);
+    EXPECT_EQ(again.status, 0);
+    EXPECT_EQ(again.err, "") << "nothing was left to do";
+    EXPECT_THAT(droste("report " + file("runs")).out, HasSubstr("2  depth 2"));
+    const Finished dies = droste(sweep + " --set run.max_ticks=3");
+    EXPECT_EQ(dies.status, 1);
+    EXPECT_THAT(dies.out, HasSubstr("0 done, 2 failed"));
+    EXPECT_EQ(droste("report " + file("runs")).status, 2);
+    EXPECT_EQ(droste("sweep " + write("t.toml", "[sweep]\n")).status, 2);
+}
+
+/// Ctrl-C goes to the sweep and to its runs.
+TEST_F(Cli, AnInterruptedSweepKeepsWhatIsDone) {
+    guest(TinyGuest().bytes({0xEB, 0xFE}));
+    write("s.toml", "[sweep]\nkernel = \"guest\"\n");
+    const std::string out = file("runs"), plan = file("s.toml");
+    const pid_t child = fork();
+    if (child == 0) {
+        setpgid(0, 0);
+        if (std::freopen("/dev/null", "w", stdout) == nullptr || std::freopen("/dev/null", "w", stderr) == nullptr)
+            _exit(126);
+        execl(program.c_str(), "droste", "sweep", plan.c_str(), "--out", out.c_str(), nullptr);
+        _exit(127);
+    }
+    const std::string started = out + "/s.progress";  // the run has ticked
+    for (int i = 0; i < 2000 && !std::filesystem::exists(started); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_TRUE(std::filesystem::exists(started));
+    kill(-child, SIGINT);
+    int raw = 0;
+    ASSERT_EQ(waitpid(child, &raw, 0), child);
+    EXPECT_TRUE(WIFEXITED(raw));
+    EXPECT_EQ(WEXITSTATUS(raw), 130);
+    EXPECT_THAT(slurp(out + "/manifest.json"), HasSubstr("\"waiting\""));
+    std::size_t files = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(out)) {
+        ++files;
+        EXPECT_THAT(entry.path().filename().string(), ::testing::AnyOf("manifest.json", "lock"));
+    }
+    EXPECT_EQ(files, 2u);
+}
+
 TEST_F(Cli, TerminalIsRestoredOnEveryWayOut) {
     const std::string kernel = guest(TinyGuest().bytes({0xEB, 0xFE}));
     expect_terminal_restored(

@@ -86,7 +86,8 @@ public:
             heads += std::string(group_gap, ' ') + cells(g, [](const Column& c) {
                          return Cell{c.head, Tone::plain};
                      });
-        out += paint(without_end_spaces(heads), dim) + "\n";
+        if (heads = without_end_spaces(heads); !heads.empty())
+            out += paint(heads, dim) + "\n";
         for (std::size_t row = 0; row < sheet_.rows(); ++row) {
             const auto cell = [&](const Column& c) { return c.cells[row]; };
             std::string line = cells(labels_, cell);
