@@ -20,7 +20,7 @@ void result_in_edx_eax(u64 value)
 
 bool serves_nested(const Monitor& m)
 {
-    return m.running <= m.serves && !(m.options.not_nested >> (m.options.level) & 1);
+    return m.running <= m.serves;
 }
 
 void emulate_cpuid(Monitor& m)
@@ -144,7 +144,7 @@ void handle(Monitor& m, u32 exit_reason)
     case reason::cpuid: return emulate_cpuid(m);
     case reason::hlt: return skip_instruction(); // as though an event were there at once
     case reason::invd: return skip_instruction();
-    case reason::vmcall: return m.running <= m.serves ? skip_instruction() : inject(vector::undefined, false);
+    case reason::vmcall: return skip_instruction(); // a hypercall that does nothing
     case reason::cr_access: return emulate_cr_access(m);
     case reason::io: return emulate_io(m);
     case reason::rdmsr: return emulate_rdmsr(m);

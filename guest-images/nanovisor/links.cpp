@@ -39,7 +39,9 @@ constexpr u64 vmx_instructions = [] {
 struct alignas(64) PolicyTable {
     u8 pair[64]; // 4 bits a reason; 0: as the design has it, 1: level 0
 };
-PolicyTable policies;
+PolicyTable policies, answering_policies;
+
+void set_root(PolicyTable& t, u32 exit_reason) { t.pair[exit_reason / 2] |= u8(1u << exit_reason % 2 * 4); }
 
 void write(u32 encoding, u64 value)
 {
@@ -60,8 +62,10 @@ void start_routing(Monitor& m)
     m.serves = m.options.linux_guest ? 1 : max_levels - 1;
     for (const u8 r : at_level_0) {
         const bool ept = r == reason::ept_violation || r == reason::ept_misconfiguration;
-        if (!ept) policies.pair[r / 2] |= u8(1u << r % 2 * 4);
+        if (!ept) set_root(policies, r);
     }
+    answering_policies = policies;
+    for (const u8 r : {reason::cpuid, reason::rdmsr}) set_root(answering_policies, r);
 }
 
 void program_routing(Monitor& m, unsigned level, bool own_bitmaps_matter)
@@ -72,7 +76,9 @@ void program_routing(Monitor& m, unsigned level, bool own_bitmaps_matter)
     const bool serves_vmx = level <= m.serves;
     u64 reasons = all_reasons | (serves_vmx ? 0 : vmx_instructions);
     // A bit cannot tell whose bitmap asked for an exit.
-    if (own_bitmaps_matter) reasons &= ~(bit(reason::rdmsr) | bit(reason::wrmsr) | bit(reason::io));
+    const bool answers = does_not_nest(m, level - 1); // for a hypervisor that says there is no VMX
+    if (answers) reasons &= ~bit(reason::cpuid);
+    if (own_bitmaps_matter || answers) reasons &= ~(bit(reason::rdmsr) | bit(reason::wrmsr) | bit(reason::io));
     const u64 exceptions = c.vmcs12[slot(field::exception_bitmap)], link = address_of(*below.region);
     if (c.routing_link == link && c.routing_reasons == reasons && c.routing_exceptions == exceptions) return;
     c.routing_link = link;
@@ -87,7 +93,7 @@ void program_routing(Monitor& m, unsigned level, bool own_bitmaps_matter)
     write(reason_bitmap_1, ~0ull);
     write(exception_bitmap, exceptions);
     // The design `layered` asks the guests' own controls; VMX instructions are level 0's all the same.
-    write(policy_table_pointer, address_of(policies));
+    write(policy_table_pointer, address_of(answers ? answering_policies : policies));
     write(routing_controls, m.options.routing == Routing::layered && serves_vmx ? use_policy_table : 0);
 }
 

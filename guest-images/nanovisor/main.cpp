@@ -23,7 +23,7 @@ extern "C" [[noreturn]] void boot_main(nano::u32 magic, nano::u64 information)
     const bool linux_guest = m.options.linux_guest;
     if ((!linux_guest && m.options.level == m.options.depth) || m.options.every_level) run_workload(m.options, fresh);
     if (!linux_guest && m.options.level == m.options.depth) finish(0);
-    m.serves = 1;
+    m.serves = served_levels(m);
     turn_vmx_on(m);
     if (m.options.routing != Routing::sdm) start_routing(m);
     if (m.options.linux_guest) make_linux_guest(m, boot);

@@ -124,7 +124,7 @@ namespace {
 // The controls by which this hypervisor serves VMX instructions of the guest that `c` runs.
 u64 serving_controls(Monitor& m, Context& c)
 {
-    if (!m.hardware_shadow) return 0;
+    if (!m.hardware_shadow || m.serves == 0) return 0;
     set(c, slot(field::vmread_bitmap), address_of(vmread_bitmap()));
     set(c, slot(field::vmwrite_bitmap), address_of(vmread_bitmap()));
     return bit(control::vmcs_shadowing.number);

@@ -166,6 +166,12 @@ void fail_entry(Monitor& m, unsigned level, u64 exit_reason);
 // route.cpp
 bool wants(Monitor& m, unsigned level, u32 exit_reason); // does the hypervisor at level - 1 want this exit of `level`?
 
+// Is the hypervisor at `level`, in this instance's count, one that does not emulate VMX?
+inline bool does_not_nest(const Monitor& m, unsigned level) { return m.options.not_nested >> (m.options.level + level) & 1; }
+unsigned served_levels(const Monitor& m);
+// Does this instance handle an exit of `level` in place of hypervisors in between?
+bool claims(const Monitor& m, unsigned level, u32 exit_reason);
+
 // links.cpp: exit routing
 void start_routing(Monitor& m);
 void program_routing(Monitor& m, unsigned level, bool own_bitmaps_matter); // the VMCS02 of `level` is loaded

@@ -117,6 +117,27 @@ bool wants_field(Monitor& m, unsigned level, const FieldImage& v, u8 bitmap)
 
 } // namespace
 
+unsigned served_levels(const Monitor& m)
+{
+    if (does_not_nest(m, 0)) return 0;
+    unsigned n = 1;
+    while (n < max_levels - 1 && does_not_nest(m, n)) ++n; // what that one would refuse, the one below serves
+    return n;
+}
+
+bool claims(const Monitor& m, unsigned level, u32 exit_reason)
+{
+    if (level > m.serves) return false;
+    if ((exit_reason >= reason::vmclear && exit_reason <= reason::vmxon) || exit_reason == reason::invept ||
+        exit_reason == reason::invvpid)
+        return true;
+    // A guest hypervisor that does not nest says that there is no VMX: level 0 answers its guest for it.
+    if (level == 1 || !does_not_nest(m, level - 1)) return false;
+    const u32 rax = u32(guest_registers.gpr[0]), rcx = u32(guest_registers.gpr[1]);
+    if (exit_reason == reason::cpuid) return rax == 1;
+    return exit_reason == reason::rdmsr && (rcx == msr::feature_control || (rcx >= msr::vmx_first && rcx <= msr::vmx_last));
+}
+
 bool wants(Monitor& m, unsigned level, u32 exit_reason)
 {
     const FieldImage& v = m.level[level].context->vmcs12;

@@ -78,9 +78,8 @@ void exited(Monitor& m)
     m.entering = Entering::no;
     if (c.in_region[slot(field::entry_msr_load_count)]) set(c, slot(field::entry_msr_load_count), 0);
     if (basic == reason::ept_violation || basic == reason::ept_misconfiguration) return ept_exit(m, basic);
-    // The innermost hypervisor that wants an exit gets it. This one serves VMX instructions of the levels up to `serves`.
-    const bool vmx = (basic >= reason::vmclear && basic <= reason::vmxon) || basic == reason::invept || basic == reason::invvpid;
-    if (level > 1 && !(vmx && level <= m.serves) && wants(m, level, basic)) return reflect(m, level, full);
+    // The innermost hypervisor that wants an exit gets it, but for what this one claims for itself.
+    if (level > 1 && !claims(m, level, basic) && wants(m, level, basic)) return reflect(m, level, full);
     handle(m, basic);
 }
 

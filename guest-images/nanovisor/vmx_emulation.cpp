@@ -38,7 +38,7 @@ void set_current(Monitor& m, Level& l, u64 pointer, u64 region)
 {
     l.current = pointer;
     l.current_region = region;
-    if (m.hardware_shadow) set(*l.context, slot(field::link_pointer), region);
+    if (m.hardware_shadow) set(*l.context, slot(field::link_pointer), region); // all ones: none
 }
 
 void emulate_vmxon(Monitor& m)

@@ -37,6 +37,11 @@ u32 LevelTracker::pending_guest(u32 hypervisor, u64 vmcs, unsigned processor) co
     return found;
 }
 
+bool LevelTracker::is_beneath(u32 hypervisor, u32 guest) const {
+    while (guest != 0 && guest != hypervisor) guest = nodes_[guest].parent;
+    return guest == hypervisor;
+}
+
 bool LevelTracker::runs_by_alias(u32 hypervisor, u32 guest) const {
     for (const auto& [address, use] : nodes_[hypervisor].uses)
         if (use.runs == guest && !use.alias) return false;
@@ -56,8 +61,10 @@ u32 LevelTracker::resolve(u32 hypervisor, u64 vmcs, unsigned processor) {
     const u32 guest = pending_guest(hypervisor, vmcs, processor);
     const Node::Use before = nodes_[hypervisor].uses[vmcs];
     Node::Use now = before;
-    const bool serves = guest != 0 && (runs_by_alias(hypervisor, guest) ? before.runs == 0 || before.alias
-                                                                        : may_serve(before, guest));
+    const bool serves =
+        guest != 0 && (runs_by_alias(hypervisor, guest)
+                           ? before.runs == 0 || (before.alias && !is_beneath(before.runs, guest))
+                           : may_serve(before, guest));
     if (serves) {
         now.runs = resolve(guest, *nodes_[guest].pending, processor);
         now.via = guest;

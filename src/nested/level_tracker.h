@@ -42,7 +42,8 @@ struct Node {
 ///   3. A VMCS that stands for a guest hypervisor, and one that serves the attempts of another guest, is no candidate
 ///      for rule 1 on a machine with several processors: the attempt belongs to a guest that was preempted.
 ///   4. Of several pending attempts the latest counts. A guest that is itself run by an alias made an attempt that H emulates
-///      in its place, when none of the guests between them attempted anything since: H serves several levels.
+///      in its place, when none of the guests between them attempted anything since: H serves several levels. Going back
+///      to one of the hypervisors beneath that guest is no such entry: H passes the attempt on.
 /// One tracker serves all processors, since guests migrate. Only an attempt that was made on the entering processor
 /// counts. An attempt is pending until the node that made it runs again. H is root for entries that the hardware executes,
 /// and any non-root node for entries it attempts; the rules are the same, so aliases resolve at any depth.
@@ -95,6 +96,7 @@ private:
     u32 pending_guest(u32 hypervisor, u64 vmcs, unsigned processor) const;
     bool may_serve(const Node::Use& use, u32 guest) const;
     bool runs_by_alias(u32 hypervisor, u32 guest) const;
+    bool is_beneath(u32 hypervisor, u32 guest) const;  ///< `hypervisor` is the guest itself, or one of those that run it
     u64 attempts_ = 0;
     std::vector<Node> nodes_;
     std::vector<u32> running_;       // by processor

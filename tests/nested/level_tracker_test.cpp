@@ -100,6 +100,36 @@ TEST(LevelTracker, KnowsLevelsThatLevel0ServesItself) {
     EXPECT_EQ(t.level_of(t.entered(real(3))), 3u);
 }
 
+/// Level 0 serves levels 1 and 2; level 2 nests its guests in software.
+TEST(LevelTracker, AnAttemptIsPassedOnToAHypervisorThatRunsByAnAlias) {
+    LevelTracker t;
+    constexpr u64 v01 = 0x1000, v02 = 0x2000, v03 = 0x3000, v04 = 0x4000, v12 = 0x12000, v23 = 0x23000, v24 = 0x24000,
+                  v34 = 0x34000;
+    const auto attempt = [&](u64 vmcs) {
+        t.vmptrld(t.running(), vmcs);
+        t.attempt_entry(t.running());
+        t.left();
+    };
+    t.entered(v01);
+    attempt(v12);
+    t.entered(v02);
+    attempt(v23);
+    t.entered(v03);
+    for (unsigned round = 0; round < 3; ++round) {
+        ASSERT_EQ(t.level_of(t.running()), 3u) << round;
+        const u32 third = t.running();
+        attempt(v34);
+        EXPECT_EQ(t.level_of(t.entered(v02)), 2u) << "level 2 is to emulate it";
+        attempt(v24);
+        EXPECT_EQ(t.level_of(t.entered(v04)), 4u);
+        EXPECT_EQ(t.node(t.running()).parent, third);
+        t.left();
+        EXPECT_EQ(t.level_of(t.entered(v02)), 2u) << "an exit of level 4";
+        attempt(v23);
+        EXPECT_EQ(t.entered(v03), third);
+    }
+}
+
 TEST(LevelTracker, CostMultipliesWithDepth) {
     const auto entries_of_one_exit = [](unsigned depth) {
         Stack stack;

@@ -206,6 +206,35 @@ TEST_F(Nanovisor, RoutingNeedsTheProcessors) {
                 HasSubstr("this machine's routing.design is another"));
 }
 
+/// Level 1 does not nest: level 0 serves VMX to level 2, and level 1 neither sees it nor runs for level 3.
+TEST_F(Nanovisor, SkipsALevelThatDoesNotNest) {
+    const std::vector<std::pair<std::string, std::vector<std::string>>> ways = {
+        {"", {}},
+        {" routing=links", {"--set", "routing.design=links"}},
+        {" routing=layered", {"--set", "routing.design=layered"}}};
+    for (const auto& [words, set] : ways) {
+        const Finished f = nanovisor("depth=3 not-nested=1 workload=vmcall,cpuid,rdmsr,ud,ept_fault" + words, set);
+        ASSERT_EQ(f.status, 1) << f.out << f.err;
+        EXPECT_EQ(rows(f, 3).size(), 5u);
+        const Json vmcall = account(f, 3, "vmcall", 2);
+        EXPECT_EQ(vmcall["count"], 12);
+        EXPECT_EQ(vmcall["amplification"], 2);
+        EXPECT_EQ(vmcall["cycles_by_level"][1], 0) << "level 1 takes no part";
+        for (const char* reason : {"vmxon", "vmptrld", "vmclear", "vmlaunch", "vmresume"}) {
+            EXPECT_FALSE(account(f, 2, reason, 0).is_null()) << reason;
+            EXPECT_TRUE(account(f, 2, reason, 1).is_null()) << reason;
+        }
+        EXPECT_FALSE(account(f, 2, "cpuid", 1).is_null()) << "all but leaf 1 is level 1's";
+        EXPECT_FALSE(account(f, 2, "cpuid", 0).is_null());
+        EXPECT_EQ(f.report["unknown_exits"], 0);
+    }
+    EXPECT_EQ(nanovisor("depth=2 not-nested=1 iterations=3").status, 1) << "the workload above it needs no VMX";
+    const Finished two = nanovisor("depth=5 not-nested=1 not-nested=2 iterations=3");
+    EXPECT_EQ(rows(two, 5).size(), std::size(kinds)) << two.out;
+    EXPECT_EQ(two.report["levels"].size(), 6u);
+    EXPECT_THAT(nanovisor("depth=2 not-nested=0 iterations=3").out, HasSubstr("level 1 cannot go on: the processor has no VMX"));
+}
+
 /// Debian's kernel as nanovisor's guest: its KVM works by nanovisor's emulation of VMX, and Linux and exitbench run at level 2.
 class NanovisorLinux : public ::testing::TestWithParam<const char*> {};
 
