@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// VMX on one processor and messages from another: INIT and startup IPIs that exit, posted interrupts that do not.
+// VMX on one processor, messages from another: INIT and startup IPIs that exit, posted ones that do not.
 #include <gtest/gtest.h>
 
 #include "machine/machine.h"
@@ -12,7 +12,8 @@ namespace {
 
 using Code = ProcessorCode;
 
-constexpr u32 flag = 0x7200, done = 0x7204, count = 0x7208, taken = 0x720C, reason = 0x7210, information = 0x7214;
+constexpr u32 flag = 0x7200, done = 0x7204, count = 0x7208, taken = 0x720C, reason = 0x7210,
+              information = 0x7214;
 constexpr u32 pointer_of_vmxon = 0x7300, pointer_of_vmcs = 0x7308;
 constexpr u32 vmxon_region = 0x40'0000, vmcs = 0x40'1000, virtual_apic = 0x40'2000, descriptor = 0x40'3000,
               page_directory = 0x40'4000, guest_stack = 0x41'0000, host_stack = 0x42'0000;
@@ -48,8 +49,8 @@ public:
         bytes({0xF3, 0x0F, 0xC7, 0x35}).imm32(pointer_of_vmxon);
         bytes({0x66, 0x0F, 0xC7, 0x35}).imm32(pointer_of_vmcs);
         bytes({0x0F, 0xC7, 0x35}).imm32(pointer_of_vmcs);
-        controls(0x4000, 0x481, 0).controls(0x4002, 0x482, 0).controls(0x400C, 0x483, 0).controls(0x4012, 0x484, 0);
-        return states();
+        controls(0x4000, 0x481, 0).controls(0x4002, 0x482, 0);
+        return controls(0x400C, 0x483, 0).controls(0x4012, 0x484, 0).states();
     }
     Vmm& posted_interrupts() {
         controls(0x4000, 0x481, 0x81);                       // external-interrupt exiting, posted interrupts
@@ -75,7 +76,8 @@ private:
             field(0x0C00 + segment, code ? 0x10 : 0x18).field(0x0800 + segment, code ? 0x10 : 0x18);
             field(0x4800 + segment, 0xFFFF'FFFF).field(0x4814 + segment, code ? 0xC09B : 0xC093);
         }
-        field(0x0C0C, 0x20).field(0x080E, 0x20).field(0x480E, 0x67).field(0x4822, 0x8B).field(0x4820, 0x1'0000);
+        field(0x0C0C, 0x20).field(0x080E, 0x20).field(0x480E, 0x67).field(0x4822, 0x8B);
+        field(0x4820, 0x1'0000);
         field(0x2800, 0xFFFF'FFFF).field(0x2801, 0xFFFF'FFFF).field(0x681A, 0x400).field(0x6820, 0x2);
         field(0x681C, guest_stack).field(0x681E, ProcessorsGuest::handler_address(guest_code));
         return field(0x6C14, host_stack).field(0x6C16, ProcessorsGuest::handler_address(exit_code));
@@ -95,8 +97,8 @@ struct Ran {
     std::unique_ptr<Machine> machine;
     Ran(const Code& first, const Code& second, const Code& guest) {
         Options options;
-        for (const char* s : {"memory.size=32MiB", "machine.cpus=2", "run.max_ticks=20000000", "cpu.model=skylake-sp",
-                              "vmx.feature_control=locked"})
+        for (const char* s : {"memory.size=32MiB", "machine.cpus=2", "run.max_ticks=20000000",
+                              "cpu.model=skylake-sp", "vmx.feature_control=locked"})
             EXPECT_TRUE(options.set(s)) << s;
         auto made = Machine::create(options, console);
         if (!made) throw std::runtime_error(made.error().text);
@@ -104,8 +106,10 @@ struct Ran {
         Code handler;
         handler.inc(taken).add({0xCF});
         BootRequest request;
-        request.kernel = {"tiny", ProcessorsGuest(first, second, {guest, tells_its_exit(), handler}).guest().image()};
-        if (const Status loaded = machine->load(request); !loaded) throw std::runtime_error(loaded.error().text);
+        const ProcessorsGuest all(first, second, {guest, tells_its_exit(), handler});
+        request.kernel = {"tiny", all.guest().image()};
+        const Status loaded = machine->load(request);
+        if (!loaded) throw std::runtime_error(loaded.error().text);
         machine->run();
         EXPECT_EQ(machine->summary().end.kind, EndKind::powered_off) << machine->summary().end.reason;
     }
