@@ -71,7 +71,7 @@ struct Common {
                          "Tell why each VM entry that fails does, and who wrote the fields");
         command
             .add_option("--progress-file", progress_file,
-                        "Write the deepest level and the ticks to FILE four times a second, for a program that watches")
+                        "Write deepest level, ticks and seconds to FILE four times a second, for a program that watches")
             ->type_name("FILE");
         command.add_flag("--quiet,-q", quiet, "Nothing on standard error: no progress, no summary");
     }

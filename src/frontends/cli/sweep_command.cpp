@@ -85,10 +85,8 @@ public:
 
 private:
     static std::string shown(const ChildWatcher::Running& r) {
-        if (r.level < 0 || r.seconds < 0.5)
-            return std::string(r.name);
-        return fmt::format("{} (L{}, {:.0f} MIPS)", r.name, r.level,
-                           static_cast<double>(r.ticks) / r.seconds / 1e6);
+        const std::string_view name = r.name.substr(r.name.find('.') + 1);  // all of a sweep begin alike
+        return r.level < 0 ? std::string(name) : fmt::format("{} (L{}, {:.0f} MIPS)", name, r.level, r.mips);
     }
     void erase() {
         if (shown_)

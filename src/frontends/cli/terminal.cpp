@@ -183,8 +183,9 @@ void Terminal::progress(const RunProgress& progress) {
     if (now - last_progress_ < 250ms)
         return;
     last_progress_ = now;
+    const double elapsed = std::chrono::duration<double>(now - started_).count();
     if (!progress_file_.empty())  // a reader may find it empty, and reads again
-        std::ofstream(progress_file_) << progress.level << ' ' << progress.ticks << '\n';
+        std::ofstream(progress_file_) << progress.level << ' ' << progress.ticks << ' ' << elapsed << '\n';
     if (!shows_progress_)
         return;
     if (now - last_rate_ > 900ms) {
@@ -195,7 +196,6 @@ void Terminal::progress(const RunProgress& progress) {
     }
     if (!at_line_start_)
         return;  // never write into an unfinished line of the guest
-    const double elapsed = std::chrono::duration<double>(now - started_).count();
     write_all(
         STDERR_FILENO,
         fmt::format("{}\x1b[2mlevel {}   {:.2f} G ticks   guest {:.1f} s   {:.0f} s   {:.0f} MIPS\x1b[0m",

@@ -25,7 +25,7 @@ public:
     void note(std::string_view text) override;
     bool wait_for_input() override;
 
-    /// Progress goes to this file too: the deepest level and the ticks. Empty: to none.
+    /// Progress goes to this file too: the deepest level, the ticks and the seconds that they took. Empty: to none.
     void write_progress_to(std::string file) { progress_file_ = std::move(file); }
     /// Writes out what is buffered and removes the progress line.
     void flush();

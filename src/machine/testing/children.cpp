@@ -127,8 +127,14 @@ ChildEnd end_of(const Child& child, int raw, const RunnerConfig& config) {
 
 ChildWatcher::Running seen(const Child& child, const RunnerConfig& config) {
     ChildWatcher::Running r{.name = child.job->name, .seconds = seconds_since(child.started)};
-    if (config.ask_progress)
-        std::ifstream(Files(config, child.job->name).progress()) >> r.level >> r.ticks;
+    if (!config.ask_progress)
+        return r;
+    double ticks = 0, seconds = 0;
+    int level = 0;
+    if (std::ifstream(Files(config, child.job->name).progress()) >> level >> ticks >> seconds && seconds > 0) {
+        r.level = level;
+        r.mips = ticks / seconds / 1e6;
+    }
     return r;
 }
 

@@ -45,7 +45,7 @@ public:
         std::string_view name;
         double seconds = 0;
         int level = -1;  ///< with ask_progress: the deepest that has run; -1: not known
-        u64 ticks = 0;
+        double mips = 0;
     };
     virtual ~ChildWatcher() = default;
     virtual void running(const std::vector<Running>& oldest_first) = 0;
