@@ -103,6 +103,7 @@ Outcome Vmx::enter(bool launch) {
     }
     const EntryContext x = entry_context();
     if (owner != 0) save_own();
+    if (router_ != nullptr) [[unlikely]] router_->entering(*this);
     if (const EntryCheck* failed = first_failing(guest_entry_checks(), x)) {
         for (VmxObserver* o : observers_) o->entry_check_failed(event, *failed, x);
         return fail_entry("entry_failure_guest_state"_exit, static_cast<u64>(failed->qualification), event,
@@ -130,15 +131,19 @@ Outcome Vmx::enter(bool launch) {
         return Outcome::vm_exit_retired;
     }
     notify_entered(event);
+    deliver_injected(injected);
+    return Outcome::vm_exit_retired;
+}
+
+void Vmx::deliver_injected(u32 injected) {
     if (router_ != nullptr) [[unlikely]] {
         router_->entered(*this);
         if ((injected & interruption::valid) && router_->induced(injected, get("entry_exception_error_code"_f), *this))
-            return Outcome::vm_exit_retired;
+            return;
     }
     if (injected & interruption::valid) inject_event(injected);
     // SDM "Delivery of Pending Debug Exceptions after VM Entry": none in these states.
     if (cpu_.activity == Activity::shutdown || cpu_.activity == Activity::wait_for_sipi) cpu_.pending_debug = 0;
-    return Outcome::vm_exit_retired;
 }
 
 void Vmx::notify_entered(const EntryEvent& event) {
@@ -252,7 +257,7 @@ void Vmx::start_non_root() {
     cpu_.non_root = true;
     const u64 link = get("vmcs_link_pointer"_f);
     if (level_ == 0) level_ = 1;
-    shadow_ = controls_.has("vmcs_shadowing"_vmx) && native_levels_ == 0 && link != ~0ull ? Vmcs(cpu_.memory, link) : Vmcs();
+    shadow_ = ((controls_.has("vmcs_shadowing"_vmx) && native_levels_ == 0) || defers_vmcs_accesses()) && link != ~0ull ? Vmcs(cpu_.memory, link) : Vmcs();
     if (shadow_) cpu_.memory.about_to_write(shadow_.address(), vmcs_layout::size);
     close_gates();
     apply_translation();

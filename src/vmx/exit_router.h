@@ -12,6 +12,7 @@
 
 namespace droste {
 
+class Vmcs;
 class Vmx;
 struct EntryCheck;
 struct EntryContext;
@@ -70,7 +71,11 @@ public:
     virtual bool induced(u32 /*information*/, u64 /*error_code*/, Vmx& /*vmx*/) { return false; }
     /// An exit to root operation is complete, the host's state is loaded.
     virtual void in_root(const ExitEvent& /*event*/, Vmx& /*vmx*/) {}
-    /// VM entry has loaded `vmcs`; its guest runs next.
+    /// VM entry is about to check the guest-state area of the current VMCS.
+    virtual void entering(Vmx& /*vmx*/) {}
+    /// A VMWRITE in non-root operation wrote a field of the VMCS that the link pointer leads to.
+    virtual void written_in_non_root(const Vmcs& /*vmcs*/, Field /*field*/) {}
+    /// The guest of the current VMCS runs next; an event that is injected is not delivered yet.
     virtual void entered(Vmx& /*vmx*/) {}
 };
 

@@ -200,6 +200,7 @@ Outcome vmwrite(Cpu& cpu, const Insn& in) {
         v.set(field, (v[field] & ~0xFFFFFFFFull) | value);
     else v.set(field, value);
     if (!exits(cpu)) vmx.written(field);
+    else if (cpu.non_root) vmx.written_in_non_root(field);
     cpu.charge(CostEvent::vmwrite);
     vmx.notify_vmwrite(in, field, value);
     return vmx.succeed();

@@ -39,6 +39,12 @@ enum class RouteFallback : u8 {
 };
 std::string_view name_of(RouteFallback cause);
 
+/// The event to inject: written anew for each entry.
+inline constexpr Field entry_event_fields[] = {"entry_interruption_information"_f, "entry_exception_error_code"_f,
+                                               "entry_instruction_length"_f, "injected_event_data"_f};
+/// Guest state and event of `from` become those of `to`. Bits of CR0 and CR4 that `to` keeps from its guest stay.
+void copy_guest_state(const Vmcs& from, const Vmcs& to, const VmxCapabilities& caps);
+
 /// CR0 or CR4 as the hypervisor of `state` sees them, when the guest of `running` has `real`: bits that the guest owns are
 /// its own, bits that the hypervisor owns are unchanged, and bits that level 0 alone keeps back are the guest's by the
 /// read shadow.

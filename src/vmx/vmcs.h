@@ -18,6 +18,7 @@ inline constexpr u32 fields = 64;         ///< one qword a field, at its field_p
 inline constexpr u32 routing_data = 2048; ///< of the exit-routing designs (nested/)
 inline constexpr u32 size = 4096;
 static_assert(fields + 8 * vmcs_fields.size() <= routing_data);
+inline constexpr u32 hidden_words = (size - routing_data) / 8;
 }  // namespace vmcs_layout
 
 enum class LaunchState : u32 { clear = 0, launched = 1 };
@@ -58,6 +59,12 @@ public:
         std::memcpy(host_ + vmcs_layout::routing_data + 8 * slot, &value, 8);
     }
     void set_abort(u32 indicator) const { set_raw32(vmcs_layout::abort, indicator); }
+
+    /// Data of the exit-routing designs, which no VMREAD reaches.
+    u64 hidden(unsigned word) const { return raw(vmcs_layout::routing_data + 8 * word); }
+    void set_hidden(unsigned word, u64 value) const {
+        std::memcpy(host_ + vmcs_layout::routing_data + 8 * word, &value, 8);
+    }
 
 private:
     static constexpr u32 offset(Field f) { return vmcs_layout::fields + 8u * vmx_detail::field_place[f.row]; }

@@ -284,7 +284,8 @@ Outcome Vmx::vmfunc(const Insn& in) {
 bool Vmx::vmcs_access_exits(u64 encoding, bool write) const {
     // SDM "VMCS Shadowing": bits 14:0 select a bit of the bitmap.
     if (executes_vmx()) return false;
-    if (!controls_.has("vmcs_shadowing"_vmx) || (encoding >> 15) != 0) return true;
+    if ((encoding >> 15) != 0) return true;
+    if (!controls_.has("vmcs_shadowing"_vmx)) return !defers_vmcs_accesses();
     const u64 bitmap = get(write ? "vmwrite_bitmap_address"_f : "vmread_bitmap_address"_f);
     return (cpu_.memory.read(at(bitmap) + encoding / 8, Width::byte) >> (encoding % 8)) & 1;
 }

@@ -121,6 +121,9 @@ public:
     bool vmcs_access_exits(u64 encoding, bool write) const;
     /// Everything that depends on fields which software just wrote is computed again at the next entry.
     void written(Field field);
+    void written_in_non_root(Field field) {
+        if (router_ != nullptr) [[unlikely]] router_->written_in_non_root(shadow_, field);
+    }
     void notify_vmread(Field f, u64 value) {
         for (VmxObserver* o : observers_) o->vmread(f, value, cpu_.non_root);
     }
@@ -154,6 +157,9 @@ public:
     void exit_to_root(ExitEvent& event);
     /// The exit goes from non-root to non-root operation (routed_exit.h). Nothing is changed unless it succeeds.
     RouteFallback exit_to_non_root(ExitEvent& event, const RoutedExit& to);
+    /// VMRESUME of a guest hypervisor enters `child`, whose guest state is in `state` (routed_entry.cpp). False: nothing
+    /// was changed, the exit has to go to level 0.
+    bool enter_from_non_root(const ExitEvent& event, const Vmcs& child, const Vmcs& state);
     /// An instruction's exit; instruction information and displacement are computed from `in`.
     /// `owner`: the layer whose hypervisor wants it; -1: the running level's own.
     void exit_insn(const ExitRow* row, const Insn& in, u64 qualification = 0, int owner = -1);
@@ -214,6 +220,12 @@ private:
     void apply_translation();
     void inject_event(u32 information);
     void set_gates(Layer& layer) const;
+    void deliver_injected(u32 information);
+    /// The design `deferred`: VMREAD and VMWRITE act on the VMCS of the link pointer also without VMCS shadowing.
+    bool defers_vmcs_accesses() const {
+        constexpr u64 design_deferred = 4;
+        return controls_.has("exit_routing"_vmx) && (caps_.routing & 0xFF) == design_deferred;
+    }
     // exit.cpp
     void describe(ExitEvent& event) const;
     void finish_exit(ExitEvent& event);

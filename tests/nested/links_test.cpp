@@ -458,6 +458,9 @@ TEST(Links, CapabilityMsr) {
     EXPECT_EQ(config_of("account").capability(), 0u);
     VmxMachine m;
     EXPECT_FALSE(m.msr_table.read(m.cpu, 0x40000F00)) << "no design, no MSR";
+    RoutedMachine n(c);
+    EXPECT_EQ(n.msr_table.read(n.cpu, 0x40000F00), 2u | 16u << 8 | 1u << 16);
+    EXPECT_FALSE(n.msr_table.write(n.cpu, 0x40000F00, 0));
 }
 
 }  // namespace

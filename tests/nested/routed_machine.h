@@ -25,7 +25,7 @@ public:
     static constexpr u64 ept_of_level_1 = 0x22'0000;  ///< level 1's for level 2; identity, with its own tables
 
     explicit RoutedMachine(const RoutingConfig& config)
-        : VmxMachine({"+exit_routing"}), unit(cpu, config, [] { return 2u; }), design(config.design) {
+        : VmxMachine({"+exit_routing"}, config.capability()), unit(cpu, config, [] { return 2u; }), design(config.design) {
         vmx.set_router(&unit);
         poke<u64>(ept_of_level_1, (ept_of_level_1 + 0x1000) | 7);
         poke<u64>(ept_of_level_1 + 0x1000, (ept_of_level_1 + 0x2000) | 7);

@@ -249,7 +249,7 @@ const std::vector<Vector>& vectors() {
          on("policy_table_pointer"_f, 0x20)},
         {"exit routing: policy table is aligned and within the physical-address width", routing_table,
          on("policy_table_pointer"_f, beyond)},
-        {"exit routing: routing controls: reserved bits", routing, on("routing_controls"_f, 4)},
+        {"exit routing: routing controls: reserved bits", routing, on("routing_controls"_f, 8)},
         {"exit routing: routing controls: reserved bits", routing, on("routing_controls"_f, 1u << 16)},
         {"injected event: interruption type", [](VmxMachine& m) { inject(m, 0x80000302); },
          [](VmxMachine& m) { inject(m, 0x80000120); }},

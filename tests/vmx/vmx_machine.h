@@ -33,10 +33,11 @@ public:
     static constexpr u64 ept_tables = 0x21'0000;
     static constexpr u64 guest_code = 0x3000, host_entry = 0x3800, guest_stack = 0x6FF0;
 
-    explicit VmxMachine(const std::vector<std::string>& changes = {})
+    /// `routing`: MSR routing_capability.
+    explicit VmxMachine(const std::vector<std::string>& changes = {}, u64 routing = 0)
         : TestMachine(Mode::long64, 0, vmx_model(), {vmx_instruction_rows()}),
           msr_table({cpu_msr_rows(), Vmx::msr_rows()}),
-          vmx(cpu, make_vmx_capabilities(model, changes).value()) {
+          vmx(cpu, capabilities(model, changes, routing)) {
         cpu.msrs = &msr_table;
         cpu.feature_control = 5;
         cpu.cr4 |= cr4_bits::vmxe;
@@ -139,6 +140,11 @@ public:
     Outcome last_entry_outcome{};
 
 private:
+    static VmxCapabilities capabilities(const CpuModel& model, const std::vector<std::string>& changes, u64 routing) {
+        VmxCapabilities c = make_vmx_capabilities(model, changes).value();
+        c.routing = routing;
+        return c;
+    }
     void make_ept() {
         poke<u64>(ept_tables, (ept_tables + 0x1000) | 7);
         poke<u64>(ept_tables + 0x1000, (ept_tables + 0x2000) | 7);

@@ -2,6 +2,9 @@
 // The steps that all designs share: gather, decide, charge, transfer, count.
 #include "nested/routing/routing_unit.h"
 
+#include "nested/routing/deferred_state.h"
+#include "nested/routing/hidden_state.h"
+#include "nested/routing/protected_context.h"
 #include "vmx/interruption.h"
 #include "vmx/routing_fields.h"
 
@@ -49,6 +52,10 @@ RouteQuestion RoutingUnit::question(const ExitEvent& e, const LevelsChain& chain
 }
 
 Route RoutingUnit::route(const ExitEvent& e, Vmx& vmx) {
+    if (config_.direct_entry && e.row == "vmresume"_exit && enter_directly(e, vmx)) {
+        accounts_.routed({level_(), e.row->number, level_(), "direct entry"});
+        return {.taken = true, .why = "direct entry"};
+    }
     // A guest without links is level 0's, whatever the design.
     if (!vmx.controls().has("exit_routing"_vmx)) return {};
     const LevelsChain chain(vmx, cpu_, config_.design->link, config_.max_levels);
@@ -122,7 +129,53 @@ RouteFallback RoutingUnit::transfer(ExitEvent e, Vmx& vmx, const LevelsChain& ch
         to.shown = chain.runs(guest);
         to.own_state = chain.kept(n);
     }
-    return vmx.exit_to_non_root(e, to);
+    const Vmcs running = chain.runs(n);
+    const RouteFallback cause = vmx.exit_to_non_root(e, to);
+    if (cause != RouteFallback::none) return cause;
+    const bool remembers = config_.direct_entry && guest == n &&
+                           (running["routing_controls"_f] & routing_controls::direct_entry) != 0;
+    to.control.set_hidden(hidden::child, remembers ? running.address() : 0);
+    if (remembers) {
+        to.control.set_hidden(hidden::child_state, to.state.address());
+        to.control.set_hidden(hidden::child_digest, hidden::merge_digest(to.state, running, vmx.capabilities()));
+    }
+    to.control.set_hidden(hidden::sealed, 0);  // its registers are those that it has now
+    return cause;
+}
+
+// The hypervisor's own current VMCS is known where VMCS shadowing serves it: the link pointer leads there.
+bool RoutingUnit::enter_directly(const ExitEvent& e, Vmx& vmx) {
+    const Vmcs& control = vmx.current();
+    const u64 at = control.hidden(hidden::child), of = control.hidden(hidden::child_state);
+    if (at == 0 || control["vmcs_link_pointer"_f] != of) return false;
+    const Vmcs child(cpu_.memory, at), state(cpu_.memory, of);
+    if (!valid_link(child, vmx.capabilities()) || !valid_link(state, vmx.capabilities()) ||
+        !controls_of(child).has("exit_routing"_vmx) || child["state_link"_f] != of ||
+        child[config_.design->link] != control.address())
+        return false;
+    if (hidden::merge_digest(state, child, vmx.capabilities()) != control.hidden(hidden::child_digest)) return false;
+    cpu_.charge(CostEvent::route_check);
+    return vmx.enter_from_non_root(e, child, state);
+}
+
+void RoutingUnit::in_root(const ExitEvent&, Vmx& vmx) {
+    if (is("parent-context")) seal(cpu_, vmx.current());
+}
+
+void RoutingUnit::entering(Vmx& vmx) {
+    if (is("deferred") && merge_deferred(vmx.current(), Vmcs(cpu_.memory, vmx.current()["state_link"_f]), vmx.capabilities()))
+        cpu_.charge(CostEvent::deferred_merge);
+    if (is("parent-context")) unseal_fields(cpu_, vmx.current(), vmx.capabilities());
+}
+
+void RoutingUnit::entered(Vmx& vmx) {
+    if (is("parent-context")) unseal_registers(cpu_, vmx.current());
+}
+
+void RoutingUnit::written_in_non_root(const Vmcs& vmcs, Field field) {
+    if (!is("deferred")) return;
+    mark_deferred(vmcs, field);
+    cpu_.charge(CostEvent::deferred_access);
 }
 
 }  // namespace droste

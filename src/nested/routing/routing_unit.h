@@ -29,6 +29,10 @@ public:
 
     Route route(const ExitEvent& event, Vmx& vmx) override;
     bool induced(u32 information, u64 error_code, Vmx& vmx) override;
+    void in_root(const ExitEvent& event, Vmx& vmx) override;
+    void entering(Vmx& vmx) override;
+    void entered(Vmx& vmx) override;
+    void written_in_non_root(const Vmcs& vmcs, Field field) override;
 
     const RouteAccounts& accounts() const { return accounts_; }
 
@@ -36,6 +40,8 @@ private:
     RouteQuestion question(const ExitEvent& event, const LevelsChain& chain) const;
     RoutePolicy policy(const ExitEvent& event, const LevelsChain& chain) const;
     Route carry_out(const ExitEvent& event, Vmx& vmx, const LevelsChain& chain, const RouteDecision& decision);
+    bool enter_directly(const ExitEvent& event, Vmx& vmx);
+    bool is(std::string_view design) const { return config_.design->name == design; }
     RouteFallback transfer(ExitEvent event, Vmx& vmx, const LevelsChain& chain, unsigned destination);
     Cpu& cpu_;
     const RoutingConfig config_;
