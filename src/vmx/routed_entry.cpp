@@ -46,7 +46,7 @@ void complete(const Cpu& cpu, const Vmcs& from, const Vmcs& to) {
 
 bool Vmx::enter_from_non_root(const ExitEvent& event, const Vmcs& child, const Vmcs& state) {
     if (!child || !state || child.shadow() || child.launch_state() != LaunchState::launched ||
-        !checked_.has(child.address(), efer_bits::lma) || cpu_.cpl != 0 ||
+        cpu_.cpl != 0 ||
         (cpu_.interruptibility & interruptibility_bits::mov_ss) != 0 || state["entry_msr_load_count"_f] != 0 ||
         child["entry_msr_load_count"_f] != 0)
         return false;
@@ -57,9 +57,13 @@ bool Vmx::enter_from_non_root(const ExitEvent& event, const Vmcs& child, const V
     complete(cpu_, state, child);
     const Controls c = controls_of(child);
     const EntryContext x{child, c, caps_, cpu_};
-    bool passes = first_failing(guest_entry_checks(), x) == nullptr;
+    // What a VM entry by level 0 would check: its host state is that of a 64-bit hypervisor here.
+    bool passes = c.has("host_address_space_size"_vmx) && first_failing(guest_entry_checks(), x) == nullptr;
+    const bool checked = checked_.has(child.address(), efer_bits::lma);
     for (const EntryCheck& check : control_entry_checks())
-        passes = passes && (check.when == When::after_writes || check.passes(x));
+        passes = passes && ((checked && check.when == When::after_writes) || check.passes(x));
+    for (const EntryCheck& check : host_entry_checks())
+        passes = passes && (checked || depends_on_mode(check) || check.passes(x));
     if (!passes) {
         std::memcpy(region, before.data(), before.size());
         return false;
@@ -70,8 +74,8 @@ bool Vmx::enter_from_non_root(const ExitEvent& event, const Vmcs& child, const V
                            .cycles_before = event.cycles_before,
                            .linear_rip = event.linear_rip};
     cpu_.memory.about_to_write(child.address(), vmcs_layout::size);
-    timer_stopped_value_ = timer_.value();
-    timer_.stop();
+    timer_stopped_value_ = layer().timer.value();
+    layer().timer.stop();
     // The hypervisor stands at its VMRESUME, as after an exit to level 0.
     save_guest_state(event, current_, controls_);
     const bool had_vpid = controls_.has("enable_vpid"_vmx);

@@ -60,12 +60,6 @@ public:
     }
     void set_abort(u32 indicator) const { set_raw32(vmcs_layout::abort, indicator); }
 
-    /// Data of the exit-routing designs, which no VMREAD reaches.
-    u64 hidden(unsigned word) const { return raw(vmcs_layout::routing_data + 8 * word); }
-    void set_hidden(unsigned word, u64 value) const {
-        std::memcpy(host_ + vmcs_layout::routing_data + 8 * word, &value, 8);
-    }
-
 private:
     static constexpr u32 offset(Field f) { return vmcs_layout::fields + 8u * vmx_detail::field_place[f.row]; }
     u64 raw(u32 offset) const {

@@ -19,9 +19,10 @@ RoutePolicy RoutingUnit::policy(const ExitEvent& e, const LevelsChain& chain) co
     const u16 reason = e.row->number;
     const Vmcs& v = chain.runs(chain.running());
     if ((v["routing_controls"_f] & routing_controls::policy_table) != 0) {
-        const u8* table = cpu_.memory.host(v["policy_table_pointer"_f] & ~0xFFFull);
-        if (table != nullptr) {
-            const u8 pair = table[(v["policy_table_pointer"_f] & 0xFFF) + reason / 2];
+        const u64 at = v["policy_table_pointer"_f] & ~0x3Full;
+        const u8* page = cpu_.memory.host(at & ~0xFFFull);
+        if (page != nullptr) {
+            const u8 pair = page[(at & 0xFFF) + reason / 2];
             if (const RoutePolicy p = policy_of_nibble((pair >> (reason % 2 * 4)) & 0xF); p != RoutePolicy{}) return p;
         }
     }
