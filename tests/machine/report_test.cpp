@@ -250,6 +250,27 @@ external_interrupt  L0       3   3  1.00x     500    500  1.00x   1,000  1,000  
                 HasSubstr("cpuid               L1      40  -     20,000  - "));
 }
 
+TEST(Report, WholeRunHasEachTotal) {
+    RunSummary s = run_of("sdm", 2, 20);
+    s.vm_exits = 1234;
+    s.unknown_exits = 7;
+    s.walks = 11;
+    s.walk_references = 22;
+    s.ept_references = 33;
+    EXPECT_EQ(sheet_of(reports_of({s}), "Whole run"), R"(Whole run
+ticks                     2,000,000
+cycles                    3,000,000
+guest time, s                 0.008
+host time, s                  0.500
+MIPS                            4.0
+hardware exits                1,234
+  of unknown level                7
+page walks                       11
+  page-table references          22
+  EPT references                 33
+)");
+}
+
 TEST(Report, RatiosAreToTheFirst) {
     const auto runs = reports_of({run_of("sdm", 2, 20), run_of("links", 2, 5)});
     EXPECT_THAT(sheet_of(runs, "Round trips of level 2"), HasSubstr("20,000  5,000  0.25x"));
