@@ -94,6 +94,7 @@ struct Storage {
 constexpr u64 not_canonical = 0x8000'0000'0000'0000;
 constexpr Storage storages[] = {
     {0x48, 1, 8},
+    {0x8B, 0x55ull << 32, 0},
     {0xE1, 0x100, 2},
     {0x174, 0x10, 0},
     {0x175, 0x1111, not_canonical},
@@ -145,9 +146,23 @@ TEST(MsrRows, EachIsItself) {
     }
 }
 
+TEST(MsrRows, RegistersOfTheLocalApicAreIts) {
+    SystemMachine m(TestMachine::Mode::long64, 0, all_features_model());
+    const MsrTable table({cpu_msr_rows()});
+    m.interrupts.x2apic = true;  // the fixture's takes every write, and knows its base alone
+    std::vector<std::pair<u32, u64>> written;
+    for (const u32 index : {0x1Bu, 0x6E0u, 0x800u, 0x830u, 0x8FFu}) {
+        EXPECT_EQ(table.read(m.cpu, index).has_value(), index == 0x1B) << std::hex << index;
+        written.emplace_back(index, 0x1000 + index);
+        EXPECT_TRUE(table.write(m.cpu, index, 0x1000 + index)) << std::hex << index;
+    }
+    EXPECT_EQ(m.interrupts.msr_writes, written);
+}
+
 TEST(MsrRows, FixedValues) {
     SystemMachine m(TestMachine::Mode::long64, 0, all_features_model());
     const MsrTable table({cpu_msr_rows()});
+    EXPECT_TRUE(table.write(m.cpu, 0x8B, 7));
     EXPECT_EQ(table.read(m.cpu, 0x17), 0u);
     EXPECT_EQ(table.read(m.cpu, 0xFE), 0x50Au);
     EXPECT_EQ(table.read(m.cpu, 0x179).value_or(0) & 0xFF, 4u) << "banks";
