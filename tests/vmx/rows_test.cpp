@@ -846,5 +846,50 @@ TEST(ExitReasonRows, NumbersNamesAndInformation) {
     }
 }
 
+// ---- VM-instruction errors and VMX aborts
+
+struct Said {
+    u32 number;
+    std::string_view text;
+};
+constexpr Said errors[] = {
+    {1, "VMCALL executed in VMX root operation"},
+    {2, "VMCLEAR with invalid physical address"},
+    {3, "VMCLEAR with VMXON pointer"},
+    {4, "VMLAUNCH with non-clear VMCS"},
+    {5, "VMRESUME with non-launched VMCS"},
+    {7, "VM entry with invalid control field(s)"},
+    {8, "VM entry with invalid host-state field(s)"},
+    {9, "VMPTRLD with invalid physical address"},
+    {10, "VMPTRLD with VMXON pointer"},
+    {11, "VMPTRLD with incorrect VMCS revision identifier"},
+    {12, "VMREAD/VMWRITE from/to unsupported VMCS component"},
+    {13, "VMWRITE to read-only VMCS component"},
+    {15, "VMXON executed in VMX root operation"},
+    {26, "VM entry with events blocked by MOV SS"},
+    {28, "Invalid operand to INVEPT/INVVPID"},
+};
+constexpr Said aborts[] = {
+    {1, "a guest's MSR could not be stored"},
+    {2, "the host's page-directory-pointer-table entries have reserved bits"},
+    {3, "the current VMCS is corrupt"},
+    {4, "a host's MSR could not be loaded"},
+    {5, "a machine check during the VM exit"},
+    {6, "the guest was in IA-32e mode, the host address-space size is 32 bits"},
+};
+
+TEST(ErrorRows, NumbersAndTexts) {
+    ASSERT_EQ(vmx_error_rows.size(), std::size(errors));
+    for (std::size_t i = 0; i < std::size(errors); ++i) {
+        EXPECT_EQ(static_cast<u32>(vmx_error_rows[i].error), errors[i].number);
+        EXPECT_EQ(vmx_error_rows[i].text, errors[i].text);
+    }
+    ASSERT_EQ(vmx_abort_rows.size(), std::size(aborts));
+    for (std::size_t i = 0; i < std::size(aborts); ++i) {
+        EXPECT_EQ(static_cast<u32>(vmx_abort_rows[i].abort), aborts[i].number);
+        EXPECT_EQ(vmx_abort_rows[i].text, aborts[i].text);
+    }
+}
+
 }  // namespace
 }  // namespace droste::test
