@@ -135,6 +135,11 @@ exception_stubs:
     .irp vector, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
     exception \vector
     .endr
+    .globl nmi_stub
+nmi_stub:                                  // counts; whoever runs looks at the counter
+    incq nmi_count
+    iretq
+
 exception_common:
     mov %rsp, %rdi
     and $~15, %rsp
@@ -156,7 +161,7 @@ gdt_pointer:
     .long 0
 
     .bss
-    .globl gdt, task_state
+    .globl gdt, task_state, nmi_count
     .balign 4096
 pml4:             .skip 4096
 pdpt:             .skip 4096
@@ -166,5 +171,7 @@ stack_top:
 gdt:              .skip 5 * 8
     .balign 16
 task_state:       .skip 104
+    .balign 8
+nmi_count:        .skip 8
 
     .section .note.GNU-stack, "", @progbits

@@ -2,7 +2,7 @@
 // The UART driven by polling, the debug-exit port, and the IDT whose every gate ends the machine.
 #include "console.h"
 
-extern "C" char exception_stubs[];
+extern "C" char exception_stubs[], nmi_stub[];
 extern "C" void panic_exception(const nano::u64* frame);
 
 namespace nano {
@@ -78,7 +78,8 @@ void set_panic_level(unsigned level) { panic_level = level; }
 void load_idt()
 {
     for (unsigned i = 0; i < 32; ++i) {
-        const u64 stub = reinterpret_cast<u64>(exception_stubs) + 16 * i;
+        constexpr unsigned nmi = 2;
+        const u64 stub = i == nmi ? reinterpret_cast<u64>(nmi_stub) : reinterpret_cast<u64>(exception_stubs) + 16 * i;
         idt[i] = {u16(stub), 0x08, 0, 0x8e, u16(stub >> 16), u32(stub >> 32), 0};
     }
     struct [[gnu::packed]] {

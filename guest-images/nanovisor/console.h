@@ -21,7 +21,7 @@ void end_line();
 // The level that panic() names.
 void set_panic_level(unsigned level);
 
-// Every exception is one that this program cannot have: the IDT leads to panic().
+// Every exception is one that this program cannot have: the IDT leads to panic(). NMIs are counted.
 void load_idt();
 
 } // namespace nano

@@ -63,9 +63,12 @@ vm_exited:                                 // the host RIP of every VMCS
     ret
 
     .bss
-    .globl guest_registers
+    .globl guest_registers, exit_stack_top
     .balign 16
 guest_registers:  .skip 16 * 8             // in the order of register numbers; RSP's place is unused
 saved_rsp:        .skip 8
+    .balign 16
+                  .skip 512                // for an NMI before RSP is back
+exit_stack_top:   .skip 8
 
     .section .note.GNU-stack, "", @progbits

@@ -167,7 +167,7 @@ void forget_translations(Monitor&)
 u64 to_own(Monitor& m, unsigned level, u64 address)
 {
     if (level == 1) {
-        if (address < m.lazy_first) return address + m.guest_offset;
+        if (address < m.linear_end) return address + m.guest_offset;
         const Walk w = walk(m, 0, m.own_ept.root, address);
         return w.result == Compose::done ? w.address : no_address;
     }

@@ -104,7 +104,7 @@ void make_nested_instance(Monitor& m)
     // The deepest guest finds its last 2 MiB unmapped: its workload measures faults there.
     const bool deepest = m.options.level + 1 == m.options.depth;
     m.lazy_end = m.guest_size;
-    m.lazy_first = m.guest_size - (deepest ? large_page : 0);
+    m.linear_end = m.lazy_first = m.guest_size - (deepest ? large_page : 0);
     for (u64 a = 0; a < m.lazy_first; a += large_page) map(m.own_ept, a, a + own_size, large_page, 7 | 6u << 3, true);
 
     const u64 first = reinterpret_cast<u64>(image_start), last = reinterpret_cast<u64>(bss_start);

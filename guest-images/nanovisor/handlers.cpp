@@ -3,6 +3,7 @@
 #include "console.h"
 #include "monitor.h"
 #include "own_controls.h"
+#include "ras.h"
 
 namespace nano {
 
@@ -108,6 +109,17 @@ void emulate_io(Monitor& m)
     skip_instruction();
 }
 
+// Hypercalls with a number are for the first hypervisor; 0 does nothing.
+void emulate_vmcall(Monitor& m)
+{
+    const u64 call = m.options.ras ? guest_registers.gpr[0] : 0;
+    if (call == watch_call) m.watching = true;
+    if (call != 0 && m.options.level > 0) hypercall(call);
+    else if (call == watch_call) watch_memory(m);
+    else if (call == report_call) report_ras(m);
+    skip_instruction();
+}
+
 // The workload keeps in R15 where it goes on after an exception that it causes; any other is the guest's own.
 void handle_exception(Monitor& m)
 {
@@ -144,7 +156,7 @@ void handle(Monitor& m, u32 exit_reason)
     case reason::cpuid: return emulate_cpuid(m);
     case reason::hlt: return skip_instruction(); // as though an event were there at once
     case reason::invd: return skip_instruction();
-    case reason::vmcall: return skip_instruction(); // a hypercall that does nothing
+    case reason::vmcall: return emulate_vmcall(m);
     case reason::cr_access: return emulate_cr_access(m);
     case reason::io: return emulate_io(m);
     case reason::rdmsr: return emulate_rdmsr(m);

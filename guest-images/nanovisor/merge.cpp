@@ -6,7 +6,7 @@
 #include "monitor.h"
 #include "own_controls.h"
 
-extern "C" char vm_exited[];
+extern "C" char vm_exited[], exit_stack_top[];
 extern "C" nano::u64 gdt[];
 extern "C" char task_state[];
 
@@ -111,10 +111,10 @@ void prepare_own(Monitor& m, Context& c)
     put(slot(field::host_idtr_base), idtr.base);
     put(slot(field::host_efer), rdmsr(msr::efer));
     put(slot(field::host_rip), reinterpret_cast<u64>(vm_exited));
-    put(slot(field::host_rsp), reinterpret_cast<u64>(task_state)); // vm_exited takes a stack of its own
+    put(slot(field::host_rsp), reinterpret_cast<u64>(exit_stack_top));
     put(slot(field::link_pointer), no_address);
     const u64* required = m.real.required;
-    put(slot(field::pin_controls), required[unsigned(Word::pin)]);
+    put(slot(field::pin_controls), required[unsigned(Word::pin)] | own_pin_controls(m));
     put(slot(field::exit_controls), own_exit_controls | required[unsigned(Word::exit)]);
     c.guest_known = true;
 }
@@ -193,7 +193,7 @@ u32 merge(Monitor& m, unsigned level)
                                                                      : efer & ~(efer_lme | efer_lma));
 
     const u64* required = m.real.required;
-    set(c, slot(field::pin_controls), v[slot(field::pin_controls)] | required[unsigned(Word::pin)]);
+    set(c, slot(field::pin_controls), v[slot(field::pin_controls)] | required[unsigned(Word::pin)] | own_pin_controls(m));
     u64 primary = v[slot(field::primary_controls)] | bit(control::secondary_controls.number);
     u64 secondary = has(v, control::secondary_controls) ? v[slot(field::secondary_controls)] : 0;
     secondary |= bit(control::ept.number);

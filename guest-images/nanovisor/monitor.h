@@ -95,8 +95,11 @@ struct Monitor {
     u64 loaded;       // current VMCS of the processor
     u64 clock;
     u64 fault_rights; // what the guest hypervisor's EPT allows at the address of an EPT violation
+    u64 linear_end; // below this guest address memory lies at guest_offset
     u64 lazy_first, lazy_end; // guest addresses that are mapped when they are used first
     u64 exits;
+    u64 nmis_seen; // of those that this instance heard, handed on
+    bool watching; // memory errors are reported
     Level level[max_levels + 1];
     Context contexts[context_count];
     Tracked tracked[tracked_count];

@@ -6,6 +6,12 @@
 
 namespace nano {
 
+// Management events are the first hypervisor's. Virtual NMIs, so that a guest's IRET ends the blocking by one that it was given.
+inline u64 own_pin_controls(const Monitor& m)
+{
+    return m.options.ras && m.options.level == 0 ? bit(control::nmi_exiting.number) | bit(control::virtual_nmis.number) : 0;
+}
+
 constexpr u64 own_exit_controls = bit(control::save_debug.number) | bit(control::host_64.number) |
                                   bit(control::save_pat.number) | bit(control::save_efer.number) |
                                   bit(control::exit_load_efer.number);

@@ -2,6 +2,7 @@
 // Entry, exit, and who gets it.
 #include "console.h"
 #include "monitor.h"
+#include "ras.h"
 
 extern "C" int vm_enter(int launch);
 
@@ -78,6 +79,10 @@ void exited(Monitor& m)
     m.entering = Entering::no;
     if (c.in_region[slot(field::entry_msr_load_count)]) set(c, slot(field::entry_msr_load_count), 0);
     if (basic == reason::ept_violation || basic == reason::ept_misconfiguration) return ept_exit(m, basic);
+    if (m.options.ras && m.options.level == 0 && basic == reason::exception && (vmread(field::exit_event) >> 8 & 7) == 2) {
+        deliver_again(c);
+        return handle_memory_error(m);
+    }
     // The innermost hypervisor that wants an exit gets it, but for what this one claims for itself.
     if (level > 1 && !claims(m, level, basic) && wants(m, level, basic)) return reflect(m, level, full);
     handle(m, basic);
@@ -99,6 +104,7 @@ void run(Monitor& m)
         c.launched = true;
         if (m.options.routing != Routing::sdm) find_running(m);
         exited(m);
+        if (m.options.ras && m.watching) handle_nmis(m);
     }
 }
 

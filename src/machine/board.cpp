@@ -25,7 +25,7 @@ std::vector<std::unique_ptr<LocalApic>> make_local_apics(const BoardConfig& conf
 }  // namespace
 
 Board::Board(const BoardConfig& config, const BoardParts& p)
-    : ports_(p.ports), mmio_(p.mmio), memory_(p.memory), platform_(p.platform), console_(p.console),
+    : ports_(p.ports), mmio_(p.mmio), memory_(p.memory), events_(p.events), time_(p.time), platform_(p.platform), console_(p.console),
       local_apics_(make_local_apics(config, p, apic_bus_)), io_apic_(apic_bus_, board::io_apic_id),
       pic_(InterruptLine(*local_apics_.front(), LocalApic::lint0)),
       hpet_({}, p.events, p.time, io_apic_, isa(0), isa(8)),
@@ -136,7 +136,9 @@ void Board::add_test_devices() {
                                                                   .io_apic = io_apic_,
                                                                   .platform = platform_,
                                                                   .console = console_,
-                                                                  .pci = pci_host_});
+                                                                  .pci = pci_host_,
+                                                                  .events = events_,
+                                                                  .time = time_});
 }
 
 void Board::prepare_as_bios() {

@@ -97,6 +97,8 @@ private:
     MemoryBus& mmio_;
     PhysicalMemory& memory_;
     std::vector<ApicWindow*> apic_windows_;
+    EventQueue& events_;
+    const TimeSource& time_;
     PlatformControl& platform_;
     ByteSink& console_;
     bool a20_ = true;

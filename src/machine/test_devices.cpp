@@ -9,7 +9,8 @@
 namespace droste {
 
 TestDevices::TestDevices(const TestDeviceParts& p)
-    : host_(p.pci), lines_(p.isa, p.io_apic), interrupts_(lines_), shutdown_(p.platform),
+    : host_(p.pci), lines_(p.isa, p.io_apic), interrupts_(lines_),
+      memory_errors_(p.events, p.time, InterruptLine(p.io_apic, board::test_memory_errors_line)), shutdown_(p.platform),
       console_(p.console) {
     const auto attach = [&](u16 first, u64 size, Device& device) {
         ASSERT(!p.ports.attach({Port(first), size}, device));
@@ -17,6 +18,7 @@ TestDevices::TestDevices(const TestDeviceParts& p)
     attach(board::test_echo, 8, echo_);
     attach(board::test_console, 1, console_);
     attach(board::test_interrupts, TestInterruptPorts::lines, interrupts_);
+    attach(board::test_memory_errors, TestMemoryErrors::size, memory_errors_);
     attach(board::test_shutdown, 1, shutdown_);
     ASSERT(!p.mmio.attach({MachinePhys(board::test_memory), TestMemoryRegion::size}, memory_));
     ASSERT(host_.add(board::test_slot, 0, pci_));
@@ -24,7 +26,7 @@ TestDevices::TestDevices(const TestDeviceParts& p)
 }
 
 void TestDevices::reset() {
-    for (Device* d : std::initializer_list<Device*>{&interrupts_, &echo_, &memory_, &shutdown_, &console_})
+    for (Device* d : std::initializer_list<Device*>{&interrupts_, &echo_, &memory_, &memory_errors_, &shutdown_, &console_})
         d->reset();
     pci_.reset();
     constexpr u32 bar0 = 0x10, bar1 = 0x14, command = 4;
@@ -35,7 +37,7 @@ void TestDevices::reset() {
 }
 
 void TestDevices::visit(Archive& archive) {
-    for (Device* d : std::initializer_list<Device*>{&interrupts_, &echo_, &memory_, &shutdown_, &console_})
+    for (Device* d : std::initializer_list<Device*>{&interrupts_, &echo_, &memory_, &memory_errors_, &shutdown_, &console_})
         d->visit(archive);
     pci_.visit(archive);
 }

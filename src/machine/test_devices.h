@@ -4,6 +4,7 @@
 #include "base/bus.h"
 #include "devices/debug/debug.h"
 #include "devices/pci/pci_host.h"
+#include "devices/test_device/memory_errors.h"
 #include "devices/test_device/pci_test_device.h"
 #include "devices/test_device/test_device.h"
 
@@ -18,6 +19,8 @@ struct TestDeviceParts {
     PlatformControl& platform;
     ByteSink& console;
     PciHost& pci;
+    EventQueue& events;
+    const TimeSource& time;
 };
 
 class TestDevices {
@@ -47,6 +50,7 @@ private:
     Lines lines_;
     TestInterruptPorts interrupts_;
     TestEchoPort echo_;
+    TestMemoryErrors memory_errors_;
     TestMemoryRegion memory_;
     ShutdownPort shutdown_;
     DebugConsole console_;

@@ -60,7 +60,7 @@ protected:
 using Devices =
     ::testing::Types<LocalApic, IoApic, Pic, Pit, Hpet, Rtc, Serial, TimedSerial, AcpiPm, SmiCommandPort,
                      ResetControl, SystemControlA, I8042, FwCfg, DebugExit, DebugConsole, PostCodes, PciBoard,
-                     PciEcam, TestInterruptPorts, TestEchoPort, TestMemoryRegion, ShutdownPort>;
+                     PciEcam, TestInterruptPorts, TestEchoPort, TestMemoryErrors, TestMemoryRegion, ShutdownPort>;
 struct Names {
     template <class D> static std::string GetName(int i) {
         return std::is_same_v<D, TimedSerial> ? "serial_timed"

@@ -16,6 +16,7 @@
 #include "devices/reset/reset.h"
 #include "devices/rtc/rtc.h"
 #include "devices/serial/serial.h"
+#include "devices/test_device/memory_errors.h"
 #include "devices/test_device/test_device.h"
 #include "fakes.h"
 
@@ -203,6 +204,11 @@ template <> struct Rig<TestInterruptPorts> : RigDefaults {
 template <> struct Rig<TestEchoPort> : RigDefaults {
     TestEchoPort device;
     static constexpr u64 range = 8;
+};
+template <> struct Rig<TestMemoryErrors> : RigDefaults {
+    TestMemoryErrors device{clock.queue, clock, wires.line(20)};
+    static constexpr u64 range = TestMemoryErrors::size;
+    static u64 near(u64 offset) { return offset & ~u64(3); }
 };
 template <> struct Rig<TestMemoryRegion> : RigDefaults {
     TestMemoryRegion device;

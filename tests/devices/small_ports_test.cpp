@@ -2,10 +2,13 @@
 // Reset registers, debug ports, passive wiring, and the register table's rules.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "devices/debug/debug.h"
 #include "devices/register_file.h"
 #include "devices/reset/reset.h"
 #include "devices/wiring.h"
+#include "devices/test_device/memory_errors.h"
 #include "devices/test_device/test_device.h"
 #include "fakes.h"
 
@@ -53,6 +56,45 @@ TEST(DebugPorts, ExitConsolePost) {
     PostCodes post;
     post.write(0, Width::byte, 0xAB);
     EXPECT_EQ(post.last(), 0xAB);
+}
+
+TEST(TestDevices, MemoryErrorsComeAtIntervalsUntilAcknowledged) {
+    Clock clock;
+    Wires wires;
+    TestMemoryErrors errors(clock.queue, clock, wires.line(20));
+    errors.write(0, Width::dword, 0x700);
+    errors.write(4, Width::dword, 16);
+    errors.write(8, Width::dword, 5000);
+    unsigned uncorrected = 0;
+    std::set<u64> pages;
+    for (unsigned i = 1; i <= 64; ++i) {
+        clock.run_for(4999);
+        EXPECT_FALSE(wires.level(20));
+        clock.run_for(1);
+        ASSERT_TRUE(wires.level(20)) << i;
+        const u64 status = errors.read(12, Width::dword);
+        EXPECT_NE(status & 1u << 31, 0u);
+        uncorrected += (status >> 30) & 1;
+        EXPECT_EQ((status >> 30) & 1, i % 8 == 0);
+        pages.insert(status & 0x3FFF'FFFF);
+        errors.write(12, Width::dword, 0);
+        EXPECT_FALSE(wires.level(20));
+        EXPECT_EQ(errors.read(12, Width::dword), 0u);
+    }
+    EXPECT_EQ(uncorrected, 8u);
+    EXPECT_GE(pages.size(), 12u) << "all over the range";
+    EXPECT_GE(*pages.begin(), 0x700u);
+    EXPECT_LT(*pages.rbegin(), 0x710u);
+    clock.run_for(5000);
+    const u64 first = errors.read(12, Width::dword);
+    clock.run_for(50'000);
+    EXPECT_EQ(errors.read(12, Width::dword), first) << "one at a time";
+    errors.write(12, Width::dword, 0);
+    errors.write(8, Width::dword, 3);
+    EXPECT_EQ(errors.read(8, Width::dword), 1024u);
+    errors.write(8, Width::dword, 0);
+    clock.run_for(50'000);
+    EXPECT_FALSE(wires.level(20));
 }
 
 TEST(TestDevices, DoWhatTestKernelsExpect) {

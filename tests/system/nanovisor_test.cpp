@@ -206,6 +206,32 @@ TEST_F(Nanovisor, RoutingNeedsTheProcessors) {
                 HasSubstr("this machine's routing.design is another"));
 }
 
+/// The first hypervisor moves failing pages while guests check their memory; what is lost its owner hears of.
+TEST_F(Nanovisor, MovesFailingPagesUnderARunningGuest) {
+    const std::vector<std::string> errors = {"--set", "machine.test_device=true"};
+    for (const unsigned depth : {1u, 2u, 3u}) {
+        const std::string n = std::to_string(depth);
+        const Finished f = nanovisor("depth=" + n + " scenario=ras iterations=8", errors);
+        ASSERT_EQ(f.status, 1) << f.out << f.err;
+        std::istringstream guest(lines_after(f.out, "ras level " + n + " checked ").at(0)),
+            first(lines_after(f.out, "ras level 0 corrected ").at(0));
+        std::string word;
+        unsigned long checked = 0, lost = 1, heard = 0, corrected = 0, moved = 0, forwarded = 0;
+        guest >> checked >> word >> lost >> word >> heard;
+        first >> corrected >> word >> moved >> word >> forwarded;
+        EXPECT_EQ(checked, 8u << 21);
+        EXPECT_EQ(lost, 0u) << f.out;
+        EXPECT_GT(moved, 50u) << f.out;
+        EXPECT_GE(corrected, moved);
+        EXPECT_GT(forwarded, 5u);
+        EXPECT_EQ(heard, forwarded) << "each lost page is heard of once, by whoever runs deepest";
+        // Hypervisors in between take no part in errors that the first one corrects.
+        for (unsigned level = 1; level < depth; ++level)
+            EXPECT_TRUE(account(f, level + 1, "exception_or_nmi", level).is_null());
+    }
+    EXPECT_THAT(nanovisor("depth=1 scenario=ras").out, HasSubstr("give it machine.test_device=true"));
+}
+
 /// Level 1 does not nest: level 0 serves VMX to level 2, and level 1 neither sees it nor runs for level 3.
 TEST_F(Nanovisor, SkipsALevelThatDoesNotNest) {
     const std::vector<std::pair<std::string, std::vector<std::string>>> ways = {
