@@ -2,6 +2,9 @@
 // VMRESUME of level 1 that enters level 2 without level 0, deferred VMCS accesses, and contexts that level 0 does not see.
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "nested/routing/protected_context.h"
 #include "routed_machine.h"
 
 namespace droste::test {
@@ -150,6 +153,49 @@ TEST(Deferred, AccessesOfLevel1AreMemoryAccessesMergedAtEntry) {
     EXPECT_EQ(m.cpu.rip, 0x3C80u) << "merged once";
 }
 
+/// What each step of the designs costs; all else costs nothing here.
+TEST(Costs, OfEachStep) {
+    const auto costs = [](RoutedMachine& m) {
+        const auto set = [&](CostEvent e, u32 c) { m.cpu.costs.cycles[static_cast<std::size_t>(e)] = c; };
+        set(CostEvent::route_check, 1);
+        set(CostEvent::route_level, 10);
+        set(CostEvent::direct_exit, 100);
+        set(CostEvent::direct_entry, 1000);
+        set(CostEvent::deferred_access, 10'000);
+        set(CostEvent::deferred_merge, 100'000);
+    };
+    {
+        DirectEntry m;
+        costs(m);
+        const u64 before = m.cpu.model_cycles;
+        EXPECT_EQ(m.run(), 2u);
+        EXPECT_EQ(m.cpu.model_cycles - before, 1u + 10 + 100 + 1 + 1000);
+    }
+    {
+        DirectEntry m;
+        costs(m);
+        m.set("reason_bitmap_0"_f, 0);
+        const u64 before = m.cpu.model_cycles;
+        EXPECT_EQ(m.run(), 0u);
+        EXPECT_EQ(m.cpu.model_cycles - before, 1u + 10) << "the decision alone";
+    }
+    {
+        RoutedMachine m(config_of("deferred"));
+        m.build();
+        m.set(Field{"control_link"_f}, ~0ull);
+        costs(m);
+        const u64 before = m.cpu.model_cycles;
+        m.unit.written_in_non_root(m.s(), "guest_rip"_f);
+        EXPECT_EQ(m.cpu.model_cycles - before, 10'000u);
+        EXPECT_TRUE(m.enter());
+        EXPECT_EQ(m.cpu.model_cycles - before, 110'000u);
+        m.exit_by_cpuid();
+        const u64 between = m.cpu.model_cycles;
+        EXPECT_TRUE(m.enter());
+        EXPECT_EQ(m.cpu.model_cycles, between) << "nothing to merge";
+    }
+}
+
 TEST(Deferred, ControlRegistersKeepWhatLevel0Keeps) {
     RoutedMachine m(config_of("deferred"));
     m.build();
@@ -219,6 +265,28 @@ TEST(ParentContexts, Level0SeesNoRegisters) {
     EXPECT_EQ(m.cpu.reg(Gpr::rsp), VmxMachine::guest_stack);
     for (unsigned i = 5; i < 16; ++i) EXPECT_EQ(m.cpu.gpr[i], 0x1000u + i);
     EXPECT_EQ(m.cpu.reg(Gpr::rax), 0xBBBBu);
+}
+
+/// Of the guest-state area, what tells the mode and the blocking of events stays readable.
+TEST(ParentContexts, WhatIsSealed) {
+    const std::set<std::string_view> open = {"guest_cr0", "guest_cr4", "guest_ia32_efer", "guest_interruptibility_state",
+                                             "guest_activity_state", "guest_interrupt_status", "vmx_preemption_timer_value",
+                                             "vmcs_link_pointer", "pml_index"};
+    Contexts m;
+    const Vmcs v = m.v();
+    for (u16 i = 0; i < vmcs_fields.size(); ++i)
+        if (vmcs_fields[i].area() == FieldArea::guest) v.set({i}, 0x11);
+    seal(m.cpu, v);
+    for (u16 i = 0; i < vmcs_fields.size(); ++i)
+        if (vmcs_fields[i].area() == FieldArea::guest) {
+            EXPECT_EQ(v[{i}], open.contains(vmcs_fields[i].name) ? 0x11u : 0u) << vmcs_fields[i].name;
+        }
+    v.set_launch_state(LaunchState::launched);
+    unseal_fields(m.cpu, v, m.vmx.capabilities());
+    for (u16 i = 0; i < vmcs_fields.size(); ++i)
+        if (vmcs_fields[i].area() == FieldArea::guest) {
+            EXPECT_EQ(v[{i}], 0x11u) << vmcs_fields[i].name;
+        }
 }
 
 TEST(ParentContexts, WithoutTheControlRegistersAreOpen) {

@@ -18,7 +18,8 @@ CostTable costs() {
     set(CostEvent::route_level, 5);
     set(CostEvent::direct_exit, 300);
     set(CostEvent::direct_entry, 200);
-    set(CostEvent::deferred_access, 7);
+    set(CostEvent::vmwrite, 2);
+    set(CostEvent::deferred_access, 5);
     set(CostEvent::deferred_merge, 11);
     return c;
 }

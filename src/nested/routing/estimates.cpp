@@ -30,7 +30,8 @@ u64 layered(T t, C c) {
 }
 u64 deferred(T t, C c) {
     if (t.accesses == 0) return t.actual;
-    return t.actual - t.access_cycles + t.accesses * c[CostEvent::deferred_access] + c[CostEvent::deferred_merge];
+    const u64 each = u64{c[CostEvent::vmwrite]} + c[CostEvent::deferred_access];  // VMREADs as dear as VMWRITEs
+    return t.actual - t.access_cycles + t.accesses * each + c[CostEvent::deferred_merge];
 }
 u64 parent_context(T t, C c) {
     if (!parent_owns(t) || t.reason != "vmcall"_exit->number) return t.actual + checked(c);

@@ -49,8 +49,6 @@ constexpr Row xen[] = {
 // The TDX module: all but what the host or the module itself must have goes to the guest hypervisor.
 constexpr Row tdx[] = {
     {"external_interrupt"_exit, root},
-    {"init_signal"_exit, root},
-    {"startup_ipi"_exit, root},
     {"control_register_access"_exit, own},
     {"rdmsr"_exit, own},
     {"wrmsr"_exit, own},
@@ -82,8 +80,6 @@ constexpr Row skip_level[] = {
 // Management events go to the hypervisor that the firmware started, which decides whether another one needs them.
 constexpr Row firmware_ras[] = {
     {"external_interrupt"_exit, bottom_up},
-    {"init_signal"_exit, root},
-    {"startup_ipi"_exit, root},
     {"ept_violation"_exit, bottom_up},
     {"ept_misconfiguration"_exit, bottom_up},
     {"vmx_preemption_timer_expired"_exit, bottom_up},

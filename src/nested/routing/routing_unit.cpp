@@ -133,6 +133,7 @@ RouteFallback RoutingUnit::transfer(ExitEvent e, Vmx& vmx, const LevelsChain& ch
     const Vmcs running = chain.runs(n);
     const RouteFallback cause = vmx.exit_to_non_root(e, to);
     if (cause != RouteFallback::none) return cause;
+    ASSERT(cpu_.non_root && vmx.current().address() == to.control.address());
     const bool remembers = config_.direct_entry && guest == n &&
                            (running["routing_controls"_f] & routing_controls::direct_entry) != 0;
     to.control.set_hidden(hidden::child, remembers ? running.address() : 0);
