@@ -132,7 +132,8 @@ struct ShadowLink {
 };
 
 /// Before the commit point.
-bool leave_task_stack(Cpu& cpu, const TaskState& t, TaskSource source, bool nests, u64 next_rip, ShadowLink& link) {
+bool leave_task_stack(Cpu& cpu, const TaskState& t, TaskSource source, bool nests, u64 next_rip,
+                      ShadowLink& link) {
     if (!shadow_stack_enabled(cpu, cpu.cpl)) return true;
     const unsigned level = t.level();
     if (nests) {
@@ -159,7 +160,8 @@ bool leave_task_stack(Cpu& cpu, const TaskState& t, TaskSource source, bool nest
 }
 
 /// In the new task; `tss_error` is the error code that names its TSS.
-bool enter_task_stack(Cpu& cpu, const TaskState& t, TaskSource source, const ShadowLink& link, u32 tss_error) {
+bool enter_task_stack(Cpu& cpu, const TaskState& t, TaskSource source, const ShadowLink& link,
+                      u32 tss_error) {
     const u64 control = cet_at_level(cpu, cpu.cpl);
     if (cpu.v86()) {
         const bool enabled = control & (cet_bits::sh_stk_en | cet_bits::endbr_en);
@@ -234,7 +236,8 @@ TaskSwitch task_switch(Cpu& cpu, u16 selector, const DescriptorAt& tss, TaskSour
         cpu.hooks->task_switch(selector, static_cast<unsigned>(source), length);
         return TaskSwitch::exited;
     }
-    const bool misaligned_stack = source == TaskSource::iret && shadow_stack_enabled(cpu, cpu.cpl) && (cpu.cet.ssp & 7);
+    const bool misaligned_stack =
+        source == TaskSource::iret && shadow_stack_enabled(cpu, cpu.cpl) && (cpu.cet.ssp & 7);
     if (old_tr.unusable() || old_tr.limit < from.saved_last || misaligned_stack) {
         cpu.pending_fault = Fault::of(Vector::ts, selector_error(old_tr.selector, ext));
         return TaskSwitch::failed;

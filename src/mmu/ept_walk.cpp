@@ -107,7 +107,8 @@ bool walk_one(const WalkParts& parts, const OneEpt& ept, u64 guest_physical, con
 
     u64 more = access.shadow_stack ? ept_qualification::shadow_stack : 0;  // of the qualification
     if (!(ept.eptp & eptp_supervisor_shadow_stack)) {
-        out.rights |= static_cast<u8>((path.all & (ept_entry::read | ept_entry::write)) << ept_right::shadow_shift);
+        const u64 data = path.all & (ept_entry::read | ept_entry::write);
+        out.rights |= static_cast<u8>(data << ept_right::shadow_shift);
     } else if (mapped && (leaf & ept_entry::supervisor_shadow_stack)) {
         more |= ept_qualification::supervisor_shadow_stack_page;
         // The entry that maps the page need not permit writes.

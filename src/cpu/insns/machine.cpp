@@ -210,7 +210,8 @@ Outcome mwait(Cpu& cpu, const Insn& in) {
     if (!cpu.monitor_armed) return done(cpu, in);
     cpu.rip = cpu.next_rip(in);
     cpu.monitor_armed = false;
-    if ((extensions & 1) && !(cpu.rflags & rflags_bits::if_) && cpu.non_root && cpu.hooks->passes_masked_mwait()) {
+    const bool masked = (extensions & 1) && !(cpu.rflags & rflags_bits::if_);
+    if (masked && cpu.non_root && cpu.hooks->passes_masked_mwait()) {
         cpu.unwatch_line();
         return Outcome::branch;
     }

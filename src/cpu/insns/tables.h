@@ -32,7 +32,8 @@ RowSpan mmx_rows();
 RowSpan x87_rows();
 RowSpan crypto_rows();       // AES PCLMUL SHA
 // system
-RowSpan far_rows();          // far JMP CALL RET IRET INT SYSCALL SYSRET SYSENTER SYSEXIT
+RowSpan far_rows();          // far JMP CALL RET IRET INT
+RowSpan system_call_rows();  // SYSCALL SYSRET SYSENTER SYSEXIT
 RowSpan
 segment_rows();  // MOV Sreg, PUSH/POP Sreg, LDS.., LGDT.. SGDT.., LLDT LTR STR SLDT, LAR LSL VERR VERW ARPL
 RowSpan
