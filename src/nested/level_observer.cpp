@@ -110,10 +110,4 @@ void LevelObserver::received(const ExitEvent& event) {
 
 void LevelObserver::entered_from_non_root(const EntryEvent& event) { entered(event); }
 
-// Nothing left non-root operation after all: its own guest goes on.
-void LevelObserver::exit_averted(const ExitEvent& event) {
-    tracker_.resumed(exit_node_, processor_);
-    accounts_.entry(exit_node_, exit_level_, meters(event.ticks, cpu_.cycles()));
-}
-
 }  // namespace droste

@@ -62,7 +62,6 @@ public:
     void entry_failed(const EntryEvent& event, std::string_view check) override;
     void exit_recognised(const ExitEvent& event) override;
     void exited_to_non_root(const ExitEvent& event) override;
-    void exit_averted(const ExitEvent& event) override;
     void received(const ExitEvent& event) override;
     void entered_from_non_root(const EntryEvent& event) override;
     /// The level of the last exit that was recognised; 0 when it was unknown.

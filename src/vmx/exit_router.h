@@ -141,8 +141,6 @@ public:
     virtual void exit_recognised(const ExitEvent&) {}
     /// An exit went to non-root operation: the hypervisor that runs under the now current VMCS received it.
     virtual void exited_to_non_root(const ExitEvent&) {}
-    /// The router made the effect of the instruction happen; the same guest goes on.
-    virtual void exit_averted(const ExitEvent&) {}
     /// An entry without root operation: the guest of the now current VMCS runs.
     virtual void entered_from_non_root(const EntryEvent&) {}
     /// After exited(), when the exit went to level `event.to` above root operation. (routing design `native`)

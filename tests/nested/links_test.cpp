@@ -445,6 +445,16 @@ TEST(Links, AVmcsThatWasClearedIsNoDestination) {
     EXPECT_EQ(m.unit.accounts().routes().begin()->first.why, "no valid link");
 }
 
+TEST(Links, NamesOfFallbacks) {
+    constexpr std::string_view names[] = {"none",       "no_link",           "state_controls",   "host_state",    "host_mode", "control_fields",
+                                          "control_registers", "area_translation", "area_contents", "too_deep", "view"};
+    ASSERT_EQ(std::size(names), static_cast<std::size_t>(RouteFallback::count));
+    for (std::size_t i = 0; i < std::size(names); ++i) EXPECT_EQ(name_of(static_cast<RouteFallback>(i)), names[i]);
+    EXPECT_EQ(name_of(RouteFallback::host_state), "host_state");
+    EXPECT_EQ(name_of(RouteFallback::area_contents), "area_contents");
+    EXPECT_EQ(name_of(RouteFallback::view), "view");
+}
+
 TEST(Links, CapabilityMsr) {
     RoutingConfig c = config_of("links");
     EXPECT_EQ(c.capability(), 2u | 8u << 8);
