@@ -15,7 +15,7 @@ namespace {
 constexpr u32 state_link = 0x23c0, control_link = 0x23c2, parent_link = 0x23c4, reason_bitmap_0 = 0x23c6,
               reason_bitmap_1 = 0x23c8, policy_table_pointer = 0x23ca, exception_bitmap = 0x43c0, routing_controls = 0x43c2;
 constexpr u64 exit_routing = bit(32); // tertiary control
-constexpr u64 use_policy_table = 1;
+constexpr u64 use_policy_table = 1, direct_entry = 2;
 
 // Exits that the hypervisor of the exiting guest never gets by the processor: signals to the machine, what this hypervisor
 // emulates for all levels, failed entries, and EPT faults, of which only a walk tells whose they are.
@@ -57,7 +57,7 @@ void start_routing(Monitor& m)
     constexpr u8 number_of[] = {0, 2, 3, 5};
     const u64 capability = rdmsr(msr::routing_capability);
     if ((capability & 0xff) != number_of[unsigned(m.options.routing)]) panic("this machine's routing.design is another", capability & 0xff);
-    m.routes_levels = unsigned(capability >> 8 & 0xff);
+    m.direct_entries = capability & bit(16);
     // A Linux at level 1 has the machine's interrupts: it must know which of the levels above it runs, and so serves them itself.
     m.serves = m.options.linux_guest ? 1 : max_levels - 1;
     for (const u8 r : at_level_0) {
@@ -94,29 +94,32 @@ void program_routing(Monitor& m, unsigned level, bool own_bitmaps_matter)
     write(exception_bitmap, exceptions);
     // The design `layered` asks the guests' own controls; VMX instructions are level 0's all the same.
     write(policy_table_pointer, address_of(answers ? answering_policies : policies));
-    write(routing_controls, m.options.routing == Routing::layered && serves_vmx ? use_policy_table : 0);
+    write(routing_controls, (m.options.routing == Routing::layered && serves_vmx ? use_policy_table : 0) |
+                                (m.direct_entries ? direct_entry : 0));
 }
 
 void find_running(Monitor& m)
 {
     const u64 now = vmptrst();
-    if (now == m.loaded) return;
-    // The processor went down, from guests to their hypervisors.
-    for (unsigned level = m.running - 1; level >= 1; --level) {
-        Context& left = *m.level[level + 1].context;
-        left.information_known = false;
+    if (now == m.loaded && !m.direct_entries) return; // with them it may have been elsewhere meanwhile
+    // The processor went from guests to their hypervisors, and perhaps back.
+    unsigned level = 1;
+    while (level <= max_levels && (!m.level[level].context || address_of(*m.level[level].context->region) != now)) ++level;
+    if (level > max_levels) panic("the processor's current VMCS is none of this hypervisor's", now);
+    for (unsigned k = 2; k <= (level > m.running ? level : m.running); ++k) {
+        Context& c = *m.level[k].context;
+        c.vmcs12_known = c.information_known = false;
+        if (m.direct_entries) c.guest_known = false;
         // Live while the guest ran, and not saved here: written again whatever they are.
-        for (const u8 s : {slot(field::guest_interrupt_status), slot(field::timer_value)}) left.in_region[s] = ~0ull;
-        Context& c = *m.level[level].context;
-        if (address_of(*c.region) != now) continue;
-        m.running = level;
-        m.loaded = now;
-        c.guest_known = false;
-        c.in_region[slot(field::cr0_shadow)] = vmread(field::cr0_shadow);
-        c.in_region[slot(field::cr4_shadow)] = vmread(field::cr4_shadow);
-        return;
+        for (const u8 s : {slot(field::guest_interrupt_status), slot(field::timer_value)}) c.in_region[s] = ~0ull;
+        // Where it passed through a hypervisor, that one's read shadows were written.
+        for (const u8 s : {slot(field::cr0_shadow), slot(field::cr4_shadow)}) c.in_region[s] = ~0ull;
     }
-    panic("the processor's current VMCS is none of this hypervisor's", now);
+    m.running = level;
+    m.loaded = now;
+    Context& c = *m.level[level].context;
+    c.in_region[slot(field::cr0_shadow)] = vmread(field::cr0_shadow);
+    c.in_region[slot(field::cr4_shadow)] = vmread(field::cr4_shadow);
 }
 
 } // namespace nano

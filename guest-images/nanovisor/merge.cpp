@@ -48,6 +48,7 @@ bool vmcs12_has(const FieldImage& v12, ControlBit c) { return has(v12, c); }
 static void read_all_vmcs12(Monitor& m, Context& c)
 {
     open_vmcs12(m, c.source_region);
+    c.vmcs12_known = true;
     for (const u8 s : m.offered.read) c.vmcs12[s] = read_vmcs12(m, c.source_region, s);
 }
 

@@ -53,7 +53,8 @@ struct Context {
     u64 source;       // and its name for its VMCS12
     u64 source_region; // where that lies
     FieldImage vmcs12; // as of the last entry
-    bool information_known; // and the exit information as of this hypervisor's last exit to the guest hypervisor
+    bool vmcs12_known; // what the processor writes there is as of then, too
+    bool information_known; // and the exit information is as of the last exit that this hypervisor reflected
     EptContext* ept;
     u64 age;
     u64 routing_link, routing_reasons, routing_exceptions; // as programmed; 0: not yet
@@ -87,7 +88,7 @@ struct Monitor {
     u64 memory_size;  // of this instance
     u64 guest_offset; // where its guest's address 0 lies
     u64 guest_size;
-    unsigned routes_levels; // that the processor's links may chain
+    bool direct_entries; // the processor may do without this hypervisor at entries, too
     unsigned serves;  // VMX instructions of levels up to this one are emulated here
     bool hardware_shadow;
     unsigned running; // the level that the processor is in

@@ -92,12 +92,12 @@ void reflect_with(Monitor& m, unsigned level, const Information& information)
 
     open_vmcs12(m, c.source_region);
     const auto save = [&](u8 s, u64 value) {
-        if (v[s] == value) return;
+        if (c.vmcs12_known && v[s] == value) return;
         write_vmcs12(m, c.source_region, s, value);
         v[s] = value;
     };
     for (const u8 s : m.offered.guest) {
-        if (now[s] == v[s]) continue;
+        if (c.vmcs12_known && now[s] == v[s]) continue;
         const Rule rule = field_rows[s].rule;
         const bool wanted = s == slot(field::timer_value)     ? vmcs12_has(v, control::save_timer)
                             : rule == Rule::guest_debug       ? vmcs12_has(v, control::save_debug)

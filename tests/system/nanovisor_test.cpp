@@ -188,6 +188,20 @@ TEST_P(NanovisorRouting, DeeperThanTheLinks) {
     EXPECT_EQ(rows(f, 6).size(), std::size(kinds)) << "level 0 reflects what the processor cannot";
 }
 
+/// With direct entries level 0 takes no part in what guests and their hypervisors do with each other.
+TEST_P(NanovisorRouting, DirectEntries) {
+    const std::string design = GetParam();
+    const auto run = [&](const std::string& words) {
+        return nanovisor(words + " routing=" + design, {"--set", "routing.design=" + design, "--set", "routing.max_levels=20",
+                                                        "--set", "routing.direct_entry=true"});
+    };
+    const Finished all = run("depth=5 iterations=5"), one = run("depth=1 iterations=5");
+    ASSERT_EQ(all.status, 1) << all.out << all.err;
+    EXPECT_EQ(rows(all, 5).size(), std::size(kinds));
+    EXPECT_EQ(all.report["unknown_exits"], 0);
+    EXPECT_LE(rows(all, 5)["vmcall"], rows(one, 1)["vmcall"]) << "a hypercall costs what it costs without nesting";
+}
+
 TEST_P(NanovisorRouting, EqualRunsAreEqual) {
     const std::string words = "iterations=3";
     EXPECT_EQ(without_host_time(routed(4, words).report), without_host_time(routed(4, words).report));
