@@ -291,9 +291,21 @@ void Vmx::save_own() {
     h.put(HiddenState::presented_running, false);
 }
 
-void Vmx::load_image(const GuestImage& image) {
+// A hypervisor may have scribbled on what its VMCSs keep: only what VM entry would take is ever loaded.
+bool Vmx::load_image(const GuestImage& image, const Controls& runs_under) {
     image.to(scratch_);
-    load_guest_area(cpu_, scratch_, full_controls_);
+    scratch_.set("vmcs_link_pointer"_f, ~0ull);
+    Controls c = full_controls_;
+    constexpr Capability kept[] = {"unrestricted_guest"_vmx, "virtual_nmis"_vmx};
+    for (const Capability x : kept)
+        if (runs_under.has(x)) c[x.word] |= x.mask();
+    if (image.value[GuestImage::index("guest_ia32_efer"_f)] & efer_bits::lma)
+        c[VmxWord::entry] |= "ia32e_mode_guest"_vmx.mask();
+    scratch_.set("guest_cr4"_f, scratch_["guest_cr4"_f] & caps_.cr4_fixed1);
+    const EntryContext x{scratch_, c, caps_, cpu_};
+    if (first_failing(guest_entry_checks(), x) != nullptr) return false;
+    load_guest_area(cpu_, scratch_, c);
+    return true;
 }
 
 /// Makes level `level` the running one: its VMCS, controls, translation.
@@ -330,13 +342,13 @@ void Vmx::resume_inner(const Climb& climb, u32 injected, const EntryEvent& event
         for (unsigned i = 0; i < guest_registers.size(); ++i)
             if (saved_by_exit(guest_registers[i], controls_, caps_, cpu_)) run.image.value[i] = get(guest_registers[i]);
     h.put(HiddenState::presented_running, false);
-    if (climb.broken) {
-        // The guest's VMCS is gone: it executes its VMRESUME again, and hears of it.
+    if (climb.broken || (!climb.blocked && !load_image(run.image, layers_[climb.top]->controls))) {
+        // What ran above is gone: the guest executes its VMRESUME again, and hears of it.
         h.put(HiddenState::active, false);
         ++fallbacks_.lost_vmcs;
         GuestImage own;
         h.load(HiddenState::own, own);
-        load_image(own);
+        (void)load_image(own, controls_);  // else as the guest-state area says
         settle_on(level_);
         cpu_.context_changed();
         notify_entered(event);
@@ -359,14 +371,15 @@ void Vmx::resume_inner(const Climb& climb, u32 injected, const EntryEvent& event
         const u64 timer = above.get(HiddenState::timer);
         if (timer & present_bit) layers_[k]->timer.start(static_cast<u32>(timer));
     }
-    load_image(run.image);
     settle_on(top);
     for (unsigned k = d + 1; k < top; ++k) layers_[k]->apic.evaluate_again();
     cpu_.vectoring = {};
     cpu_.context_changed();
     mtf_ = {.armed = cpu_.monitor_trap, .due = (run.monitor_trap & 1) != 0, .fresh = true};
-    pending_exit_ = {(run.pending_exit & present_bit) != 0, static_cast<u16>(run.pending_exit),
-                     run.pending_exit_qualification};
+    pending_exit_ = {};
+    for (const ExitRow* row : {"apic_write"_exit, "virtualized_eoi"_exit, "tpr_below_threshold"_exit})
+        if (run.pending_exit == (present_bit | row->number))
+            pending_exit_ = {true, row->number, run.pending_exit_qualification};
     notify_entered(event);
     cpu_.set_attention();
     if (ended) {
@@ -509,7 +522,7 @@ void Vmx::exit_below(ExitEvent& e, unsigned to, const SuspendedRun& run, bool as
     // What this exit leaves alone is as its guest has it at the VMRESUME, whatever the levels above loaded.
     GuestImage own;
     h.load(HiddenState::own, own);
-    load_image(own);
+    (void)load_image(own, controls_);
     finish_exit(e);
 }
 
@@ -543,8 +556,12 @@ bool Vmx::load_level(unsigned to, bool store_area) {
     u64 cr0 = cpu_.cr0, cr4 = cpu_.cr4;
     owned("cr0_guest_host_mask"_f, "cr0_read_shadow"_f, "guest_cr0"_f, cpu_.cr0, cr0);
     owned("cr4_guest_host_mask"_f, "cr4_read_shadow"_f, "guest_cr4"_f, cpu_.cr4, cr4);
-    cpu_.cr0 = (cr0 & ~cr0_kept) | (cpu_.cr0 & cr0_kept);
-    cpu_.cr4 = cr4 & caps_.cr4_fixed1;
+    // The mode is the host's, whatever the image holds.
+    constexpr u64 mode0 = cr0_bits::pe | cr0_bits::pg | cr0_bits::wp, mode4 = cr4_bits::pae | cr4_bits::la57;
+    if (((cr0 ^ cpu_.cr0) & mode0) == 0 && (caps_.cr0_fixed0 & ~cr0) == 0)
+        cpu_.cr0 = (cr0 & ~cr0_kept) | (cpu_.cr0 & cr0_kept);
+    if (((cr4 ^ cpu_.cr4) & mode4) == 0 && (caps_.cr4_fixed0 & ~cr4) == 0) cpu_.cr4 = cr4;
+    cpu_.cr4 &= caps_.cr4_fixed1;
     cpu_.activity = Activity::active;
     cpu_.interruptibility = 0;
     cpu_.pending_debug = 0;

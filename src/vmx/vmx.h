@@ -266,7 +266,7 @@ private:
     bool prepare_layer(unsigned k, const Vmcs& v, u64 pointer, WalkFault& fault);
     Climb prepare_climb(unsigned from);
     void save_own();
-    void load_image(const GuestImage& image);
+    bool load_image(const GuestImage& image, const Controls& runs_under);
     void settle_on(unsigned level);
     bool view_changed(const HiddenState& h) const;
     void resume_inner(const Climb& climb, u32 injected, const EntryEvent& event);
