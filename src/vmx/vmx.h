@@ -147,7 +147,7 @@ public:
                       .linear_rip = cpu_.ea_base_cs() + cpu_.insn_rip(in)};
         return *this;
     }
-    Outcome fail(VmxError error) { return current_ ? fail_valid(error) : fail_invalid(); }
+    Outcome fail(VmxError error) { return own_vmcs() ? fail_valid(error) : fail_invalid(); }
 
     // ---- exits (exit.cpp). All need Cpu::rip at the guest's instruction.
     /// Recognises the exit: observers, the router, and unless that one took it, the SDM's exit to root
