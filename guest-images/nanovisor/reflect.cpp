@@ -91,6 +91,10 @@ void reflect_with(Monitor& m, unsigned level, const Information& information)
     if (information.has_address) facts[slot(field::guest_physical_address)] = information.guest_physical;
 
     open_vmcs12(m, c.source_region);
+    // After an entry without this hypervisor the host state may be another one.
+    if (!c.vmcs12_known)
+        for (const u8 s : m.offered.read)
+            if (field_rows[s].rule == Rule::host) v[s] = read_vmcs12(m, c.source_region, s);
     const auto save = [&](u8 s, u64 value) {
         if (c.vmcs12_known && v[s] == value) return;
         write_vmcs12(m, c.source_region, s, value);

@@ -276,18 +276,25 @@ TEST_F(Nanovisor, SkipsALevelThatDoesNotNest) {
 }
 
 /// Debian's kernel as nanovisor's guest: its KVM works by nanovisor's emulation of VMX, and Linux and exitbench run at level 2.
-class NanovisorLinux : public ::testing::TestWithParam<const char*> {};
+struct LinuxCase {
+    const char* name;
+    const char* design;
+    bool direct_entry;
+};
+class NanovisorLinux : public ::testing::TestWithParam<LinuxCase> {};
 
 TEST_P(NanovisorLinux, KvmRunsLinuxAboveIt) {
     SKIP_WITHOUT_IMAGE("nanovisor/nanovisor.flat");
     SKIP_WITHOUT_IMAGE("kvm-stack/vmlinuz");
-    const std::string design = GetParam();
-    const Finished f = droste({"boot", "--kernel", image("nanovisor/nanovisor.flat"), "--module", image("kvm-stack/vmlinuz"),
-                               "--module", image("kvm-stack/initramfs.cpio"), "--memory", "1GiB", "--append",
-                               "guest=linux routing=" + design +
-                                   " -- console=ttyS0 quiet cryptomgr.notests panic=-1 level=0 depth=1",
-                               "--timeout", "600", "--set", "routing.design=" + design},
-                              Report::json);
+    const std::string design = GetParam().design;
+    std::vector<std::string> arguments{
+        "boot", "--kernel", image("nanovisor/nanovisor.flat"), "--module", image("kvm-stack/vmlinuz"), "--module",
+        image("kvm-stack/initramfs.cpio"), "--memory", "1GiB", "--timeout", "600", "--set", "routing.design=" + design, "--append",
+        "guest=linux routing=" + design + " -- console=ttyS0 quiet cryptomgr.notests panic=-1 level=0 depth=1"};
+    if (GetParam().direct_entry)
+        for (const char* word : {"--set", "routing.direct_entry=true"})
+            arguments.emplace_back(word);
+    const Finished f = droste(arguments, Report::json);
     ASSERT_EQ(f.status, 0) << f.out << f.err;
     for (const char* line : {"LEVEL 0 up", "LEVEL 1 up", "LEVEL 1 sha 30e14955ebf1352266dc2ff8067e6810", "LEVEL 1 done",
                              "exitbench hypercall", "exitbench ept_fault", "LEVEL 0 done"})
@@ -300,7 +307,10 @@ TEST_P(NanovisorLinux, KvmRunsLinuxAboveIt) {
         EXPECT_GT(account(f, 2, reason, 1)["count"], 10) << reason;
 }
 
-INSTANTIATE_TEST_SUITE_P(Designs, NanovisorLinux, ::testing::Values("sdm", "links"));
+INSTANTIATE_TEST_SUITE_P(Designs, NanovisorLinux,
+                         ::testing::Values(LinuxCase{"sdm", "sdm", false}, LinuxCase{"links", "links", false},
+                                           LinuxCase{"direct_entry", "links", true}),
+                         [](const auto& i) { return i.param.name; });
 
 }  // namespace
 }  // namespace droste::system_test
