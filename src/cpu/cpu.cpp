@@ -27,6 +27,7 @@ Cpu::~Cpu() {
     events.cancel(wait_end);
     stop_watching();
     blocks->detach(mmu);
+    if (jit != nullptr) jit->detach(*this);
     if (jit.use_count() == 1) blocks->set_jit(nullptr);
 }
 
@@ -35,6 +36,11 @@ void Cpu::use_jit(std::shared_ptr<Jit> translator) {
     one_block = true;
     blocks->set_jit(jit.get());
     jit->attach(*this);
+    select_targets();
+}
+
+void Cpu::select_targets() {
+    if (jit != nullptr) targets = jit->targets_of(*fetch_tlb, mode);
 }
 
 void Cpu::next_event_changed(Time when) {
@@ -233,6 +239,7 @@ void Cpu::segments_changed() {
                                                               : DataClass::supervisor;
     tlb = &mmu.data(c);
     fetch_tlb = &mmu.fetch(cpl == 3 ? Privilege::user : Privilege::supervisor);
+    select_targets();
 }
 
 void Cpu::paging_changed() {

@@ -56,7 +56,20 @@ template <class T> struct Rmw {
     u8 seg;
 };
 
-struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
+/// What translated code reads and writes all the time: directly before CpuState, a short displacement from the register
+/// that points there.
+struct alignas(64) EngineState {
+    u64 page = 0;                 ///< linear address of the page that the running block lies in
+    u64 target = 0;               ///< scratch
+    u64 branch = 0;               ///< scratch
+    u64 wanted = 0;               ///< number of the jump that asks to be linked
+    CodeTargets::Entry* targets = nullptr;  ///< of the present fetch TLB and mode
+    TlbClass* tlb = nullptr;      ///< first-level TLB of the present data class
+    FetchTlb* fetch_tlb = nullptr;
+};
+static_assert(sizeof(EngineState) == 64);
+
+struct Cpu final : EngineState, CpuState, TimeSource, EventWatcher, CpuPins {
     explicit Cpu(const CpuParts& parts);
     ~Cpu() override;
     /// Hot blocks are translated to host code from now on.
@@ -73,13 +86,6 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     const u32 processors;
     std::shared_ptr<BlockCache> blocks;  ///< one for all processors of a memory
     std::shared_ptr<Jit> jit;         ///< null: the interpreter executes everything; one for all processors
-    /// What translated code keeps in memory (cpu/jit).
-    struct {
-        u64 page = 0;                 ///< linear address of the page that the running block lies in
-        u64 target = 0;               ///< scratch
-        u64 wanted = 0;               ///< number of the jump that asks to be linked
-        void* jumps = nullptr;        ///< jump cache
-    } translated;
     NonRootHooks* hooks = nullptr;    ///< set by vmx
     const MsrTable* msrs = nullptr;   ///< rows of cpu and vmx, joined by machine
     CostTable costs{};
@@ -183,8 +189,7 @@ struct Cpu final : CpuState, TimeSource, EventWatcher, CpuPins {
     void segments_changed();          ///< segment registers, CPL, RFLAGS: the part for mode key and ea_base
     u32 mode = 0;                     ///< mode_bits
     u64 stack_mask = 0xFFFF;          ///< width of the stack pointer
-    TlbClass* tlb = nullptr;          ///< first-level TLB of the present data class
-    FetchTlb* fetch_tlb = nullptr;
+    void select_targets();            ///< EngineState::targets follows fetch TLB and mode
     // second-level translation, set by vmx
     u16 current_vpid = 0;
     bool ept_enabled = false;

@@ -73,6 +73,7 @@ struct L1Context {
     void fill_fetch(Privilege p, u64 page, u8* host, u64 machine_page, bool local) {
         const unsigned n = static_cast<unsigned>(p);
         const unsigned i = FetchTlb::slot(page);
+        fetch[n].forget_targets(page);
         fetch[n].entry[i] = {0 - (page >> 12), machine_page, host};
         note(fetch_filled_[n], fetch_local_[n], i, local);
     }
@@ -83,7 +84,7 @@ struct L1Context {
             data_local_[c] = {};
         }
         for (unsigned p = 0; p < 2; ++p) {
-            fetch_filled_[p].drain([&](unsigned i) { fetch[p].entry[i].tag = TlbClass::no_tag; });
+            fetch_filled_[p].drain([&](unsigned i) { clear_fetch(p, i); });
             fetch_local_[p] = {};
         }
     }
@@ -96,7 +97,7 @@ struct L1Context {
             });
         for (unsigned p = 0; p < 2; ++p)
             fetch_local_[p].drain([&](unsigned i) {
-                fetch[p].entry[i].tag = TlbClass::no_tag;
+                clear_fetch(p, i);
                 fetch_filled_[p].reset(i);
             });
     }
@@ -108,8 +109,8 @@ struct L1Context {
             if (data[c].read_tag[i] == tag || data[c].write_tag[i] == tag) clear_data(c, i);
         }
         for (unsigned p = 0; p < 2; ++p) {
-            FetchTlb::Entry& e = fetch[p].entry[FetchTlb::slot(page)];
-            if (e.tag == tag) e.tag = TlbClass::no_tag;
+            const unsigned i = FetchTlb::slot(page);
+            if (fetch[p].entry[i].tag == tag) clear_fetch(p, i);
         }
     }
     /// Takes away the write tags of the page at `host`.
@@ -132,6 +133,10 @@ private:
     void clear_data(unsigned c, unsigned i) {
         data[c].read_tag[i] = TlbClass::no_tag;
         data[c].write_tag[i] = TlbClass::no_tag;
+    }
+    void clear_fetch(unsigned p, unsigned i) {
+        fetch[p].entry[i].tag = TlbClass::no_tag;
+        fetch[p].forget_targets(u64{i} << 12);
     }
     std::array<SlotSet<TlbClass::size>, data_classes> data_filled_{}, data_local_{};
     std::array<SlotSet<FetchTlb::size>, 2> fetch_filled_{}, fetch_local_{};

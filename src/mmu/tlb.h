@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/types.h"
+#include "mmu/code_targets.h"
 #include "mmu/paging.h"
 #include "mmu/physical_memory.h"
 
@@ -22,13 +23,20 @@ struct TlbClass {
 
 /// First level for instruction fetch.
 struct FetchTlb {
-    static constexpr unsigned size = 256;
+    static constexpr unsigned size = CodeTargets::pages;
     struct Entry {
         u64 tag = TlbClass::no_tag;  ///< as TlbClass, for one byte
         u64 machine_page = 0;
         u8* host = nullptr;
     };
     std::array<Entry, size> entry;
+    /// For code outside and in 64-bit mode; null: no engine keeps any.
+    std::array<std::unique_ptr<CodeTargets>, 2> targets;
+    /// Each change of a slot goes along with this.
+    void forget_targets(u64 linear) {
+        for (auto& t : targets)
+            if (t != nullptr) t->forget(linear);
+    }
     static unsigned slot(u64 linear) { return (linear >> 12) & (size - 1); }
 };
 
@@ -107,6 +115,8 @@ public:
     void invept_all(u32 beneath = 0);
     /// A frame received decoded code: no write tag for it may remain anywhere.
     void drop_write_tags(u64 machine_page);
+    /// An engine threw its translations away.
+    void forget_code_targets();
 
     WalkCounters counters;
 

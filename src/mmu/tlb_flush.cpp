@@ -167,4 +167,11 @@ void Mmu::drop_write_tags(u64 machine_page) {
         if (x.used) x.drop_write_tags(host);
 }
 
+void Mmu::forget_code_targets() {
+    for (L1Context& x : caches_->context)
+        for (FetchTlb& f : x.fetch)
+            for (auto& t : f.targets)
+                if (t != nullptr) t->forget_all();
+}
+
 }  // namespace droste

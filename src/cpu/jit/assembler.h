@@ -106,6 +106,27 @@ public:
         head(o, reg >> 3, m.index == no_reg ? 0 : m.index >> 3, m.base == no_reg ? 0 : m.base >> 3);
         modrm(reg, m);
     }
+    /// ModRM and what belongs to it.
+    void modrm(unsigned reg, const Mem& m) {
+        const unsigned r = (reg & 7) << 3;
+        if (m.base == no_reg) {  // [index * scale + disp32], or an absolute address
+            byte(r | 4);
+            byte(m.scale << 6 | (m.index == no_reg ? 4u : m.index & 7u) << 3 | 5);
+            word32(static_cast<u32>(m.disp));
+            return;
+        }
+        const bool none = m.disp == 0 && (m.base & 7) != 5;
+        const bool short_disp = m.disp >= -128 && m.disp < 128;
+        const unsigned mod = none ? 0 : short_disp ? 1 : 2;
+        if (m.index != no_reg || (m.base & 7) == 4) {
+            byte(mod << 6 | r | 4);
+            byte(m.scale << 6 | (m.index == no_reg ? 4u : m.index & 7u) << 3 | (m.base & 7u));
+        } else {
+            byte(mod << 6 | r | (m.base & 7u));
+        }
+        if (mod == 1) byte(static_cast<u8>(m.disp));
+        if (mod == 2) word32(static_cast<u32>(m.disp));
+    }
     /// Opcode with a register in its low bits.
     void op_plus(const Opcode& o, Reg reg) {
         Opcode with = o;
@@ -133,6 +154,8 @@ public:
     void lea(Reg r, const Mem& m, bool wide = true) { op_mem({.w = wide, .opcode = 0x8D}, r, m); }
     /// SHRX of 64 bits.
     void shrx(Reg to, Reg from, Reg count) { vex(0xF7, 2, 3, to, count, from); }
+    /// SHLX of 64 bits.
+    void shlx(Reg to, Reg from, Reg count) { vex(0xF7, 2, 1, to, count, from); }
     /// PEXT with the mask at `mask` in the code cache.
     void pext(Reg to, Reg from, const u8* mask) {
         vex_head(2, 2, to, from, 0);
@@ -164,26 +187,6 @@ private:
         if (o.map == 2) byte(0x38);
         if (o.map == 3) byte(0x3A);
         byte(o.opcode);
-    }
-    void modrm(unsigned reg, const Mem& m) {
-        const unsigned r = (reg & 7) << 3;
-        if (m.base == no_reg) {  // [index * scale + disp32], or an absolute address
-            byte(r | 4);
-            byte(m.scale << 6 | (m.index == no_reg ? 4u : m.index & 7u) << 3 | 5);
-            word32(static_cast<u32>(m.disp));
-            return;
-        }
-        const bool none = m.disp == 0 && (m.base & 7) != 5;
-        const bool short_disp = m.disp >= -128 && m.disp < 128;
-        const unsigned mod = none ? 0 : short_disp ? 1 : 2;
-        if (m.index != no_reg || (m.base & 7) == 4) {
-            byte(mod << 6 | r | 4);
-            byte(m.scale << 6 | (m.index == no_reg ? 4u : m.index & 7u) << 3 | (m.base & 7u));
-        } else {
-            byte(mod << 6 | r | (m.base & 7u));
-        }
-        if (mod == 1) byte(static_cast<u8>(m.disp));
-        if (mod == 2) word32(static_cast<u32>(m.disp));
     }
     void vex_head(unsigned map, unsigned pp, Reg reg, Reg vvvv, unsigned b) {
         byte(0xC4);

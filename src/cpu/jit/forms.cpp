@@ -86,7 +86,7 @@ Form form_of(const Decoded& d, u32 mode, bool lock_is_free) {
         if (opcode == 0x8D) return d.osz >= 2 ? Form::lea : Form::body;
         if ((opcode & 0xF8) == 0xB8) return d.osz >= 2 ? Form::load_immediate : Form::body;
         if ((opcode & 0xF8) == 0xB0) return Form::reencode;
-        if (opcode == 0x90 && !d.rex_b && !d.p66) return Form::nop;
+        if (opcode == 0x90 && !d.rex_b) return Form::nop;
         if ((mode & mode_bits::stack32) && d.osz == near_size) {
             if ((opcode & 0xF8) == 0x50) return Form::push;
             if ((opcode & 0xF8) == 0x58) return d.rm == 4 ? Form::body : Form::pop;

@@ -16,8 +16,6 @@ namespace {
 
 constexpr u32 never_translate = ~0u;
 
-u64 jump_slot(u64 linear) { return (linear + ((linear >> 12) << 2)) & (jump_entries - 1); }
-
 }  // namespace
 
 jit::Layout::Layout(const Cpu& cpu) {
@@ -28,15 +26,30 @@ jit::Layout::Layout(const Cpu& cpu) {
     flags = distance(cpu.flags);
     budget = distance(cpu.budget);
     tlb = distance(cpu.tlb);
-    fetch_tlb = distance(cpu.fetch_tlb);
     rip = distance(cpu.rip);
     ea_base = distance(cpu.ea_base);
-    page = distance(cpu.translated.page);
-    target = distance(cpu.translated.target);
-    wanted = distance(cpu.translated.wanted);
-    jumps = distance(cpu.translated.jumps);
+    page = distance(cpu.page);
+    target = distance(cpu.target);
+    branch = distance(cpu.branch);
+    wanted = distance(cpu.wanted);
+    targets = distance(cpu.targets);
+    cr0 = distance(cpu.cr0);
+    cr4 = distance(cpu.cr4);
+    xcr0 = distance(cpu.xcr0);
+    vec = distance(cpu.vec);
+    opmask = distance(cpu.opmask);
+    ASSERT(tlb >= -128 && page >= -128 && targets >= -128);  // short displacements
     watch_bus_locks = distance(cpu.watch_bus_locks);
     self = static_cast<i32>(reinterpret_cast<const char*>(&cpu) - base);
+}
+
+bool Jit::worthwhile() {
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("bmi2");
+#else
+    return false;  // the run loop walks blocks itself
+#endif
 }
 
 Result<std::shared_ptr<Jit>> Jit::make(Cpu& cpu, const Config& config) {
@@ -50,10 +63,12 @@ Result<std::shared_ptr<Jit>> Jit::make(Cpu& cpu, const Config& config) {
 
 Jit::Jit(Cpu& cpu, const Config& config, CodeBuffer buffer)
     : isa_(cpu.isa), memory_(cpu.memory), blocks_(*cpu.blocks),
-      lock_is_free_(cpu.costs[CostEvent::lock] == 0), config_(config), buffer_(std::move(buffer)), layout_(cpu), begin_(buffer_.writable()),
-      end_(begin_ + config.cache_bytes), at_(begin_), executable_delta_(buffer_.executable() - begin_),
-      jumps_(jump_entries) {
+      lock_is_free_(cpu.costs[CostEvent::lock] == 0), misses_are_free_(!cpu.clock_follows_cycles), config_(config), buffer_(std::move(buffer)), layout_(cpu), begin_(buffer_.writable()),
+      end_(begin_ + config.cache_bytes), at_(begin_), cold_begin_(begin_ + config.cache_bytes / 2),
+      cold_at_(cold_begin_), executable_delta_(buffer_.executable() - begin_) {
     make_stubs();
+    statistics_.by_row.resize(isa_.size());
+    statistics_.missed_by_row.resize(isa_.size());
     after_stubs_ = at_;
     sites_.push_back({});
 }
@@ -69,9 +84,11 @@ void Jit::make_stubs() {
     };
     masks_ = a.here();
     constant(u64{TlbClass::size - 1} << 12);
-    constant(u64{FetchTlb::size - 1} << 12);
-    constant(jump_entries - 1);
-    constant(1ull << 63);
+    constant(CodeTargets::index_bits);
+    constexpr u64 masks[] = {1ull << 63, 15, 31, 63, cr0_bits::em | cr0_bits::ts, cr0_bits::ts, cr4_bits::osfxsr,
+                             cr4_bits::osxsave, 6, 0xE6};
+    for (const u64 mask : masks)
+        constant(mask);
     u8* const helper = constant(reinterpret_cast<u64>(&Jit::run_body));
 
     const auto load_all = [&] {
@@ -144,14 +161,17 @@ void Jit::flush() {
         if (t->block != nullptr) t->block->host = nullptr;
     translated_.clear();
     sites_.resize(1);
-    std::fill(jumps_.begin(), jumps_.end(), JumpEntry{});
+    for (Cpu* cpu : cpus_) cpu->mmu.forget_code_targets();
     at_ = after_stubs_;
+    cold_at_ = cold_begin_;
     ++statistics_.flushes;
 }
 
 void Jit::invalidate(Block& b) {
     auto* const t = static_cast<Translated*>(b.host);
-    t->code = t->leave;
+    u8* const start = begin_ + (t->code - executable(begin_));
+    *start = 0xE9;  // jmp; nobody will return into these bytes, since a body was called from behind them
+    Assembler::patch32(start + 1, begin_ + (t->leave - executable(begin_)));
     for (u32 s = t->incoming; s != 0;) {
         Site& site = sites_[s];
         Assembler::patch32(site.field, site.stub);
@@ -165,20 +185,20 @@ void Jit::invalidate(Block& b) {
 }
 
 Translated* Jit::translate(Block& b) {
-    constexpr std::size_t most = 64 << 10;  // of one block
-    if (end_ - at_ < static_cast<std::ptrdiff_t>(most)) flush();
+    constexpr std::ptrdiff_t most = 64 << 10;  // of one block
+    const auto left = [](const u8* from, const u8* to) { return to - from; };
+    if (left(at_, cold_begin_) < most || left(cold_at_, end_) < most) flush();
     auto t = std::make_unique<Translated>();
     Translator translator(*this, b, *t);
     u8* const start = at_;
-    if (!translator.run()) {
-        at_ = start;
-        return nullptr;
-    }
+    u8* const cold_start = cold_at_;
+    if (!translator.run()) return nullptr;
     t->block = &b;
     b.host = t.get();
     translated_.push_back(std::move(t));
     ++statistics_.translated;
     statistics_.host_bytes += static_cast<u64>(at_ - start);
+    statistics_.cold_bytes += static_cast<u64>(cold_at_ - cold_start);
     return translated_.back().get();
 }
 
@@ -192,17 +212,20 @@ void Jit::link(const Cpu& cpu, u32 site) {
     auto* const t = static_cast<Translated*>(b->host);
     Assembler::patch32(s.field, begin_ + (t->code - executable(begin_)));
     s.linked = true;
+    ++statistics_.linked;
     s.next = t->incoming;
     t->incoming = site;
 }
 
-void Jit::remember_jump(u64 linear, const Block& b) {
-    jumps_[jump_slot(linear)] = {.negative_linear = 0 - linear,
-                                 .mode = b.mode,
-                                 .vpn = linear >> 12,
-                                 .negative_machine_page = 0 - (b.phys & ~0xFFFull),
-                                 .page = linear & ~0xFFFull,
-                                 .to = static_cast<const Translated*>(b.host)};
+CodeTargets::Entry* Jit::targets_of(FetchTlb& fetch, u32 mode) {
+    if (!translatable(mode)) return no_targets_->entries();
+    std::unique_ptr<CodeTargets>& t = fetch.targets[targets_index(mode)];
+    if (t == nullptr) t = CodeTargets::make();
+    return t->entries();
+}
+
+void Jit::remember_jump(const Cpu& cpu, u64 linear, const Block& b) {
+    cpu.fetch_tlb->targets[targets_index(b.mode)]->set(linear, static_cast<const Translated*>(b.host)->code);
 }
 
 bool Jit::run(Cpu& cpu, Block& b) {
@@ -216,10 +239,10 @@ bool Jit::run(Cpu& cpu, Block& b) {
         }
     }
     const u64 linear = cpu.ea_base_cs() + cpu.rip;
-    if (b.phys != ~0ull) remember_jump(linear, b);
-    if (const u32 site = static_cast<u32>(cpu.translated.wanted); site != 0) link(cpu, site);
-    cpu.translated.wanted = 0;
-    cpu.translated.page = linear & ~0xFFFull;
+    remember_jump(cpu, linear, b);
+    if (const u32 site = static_cast<u32>(cpu.wanted); site != 0) link(cpu, site);
+    cpu.wanted = 0;
+    cpu.page = linear & ~0xFFFull;
     left_at_ = nullptr;
     ++statistics_.entries;
     enter_(reinterpret_cast<char*>(static_cast<CpuState*>(&cpu)) + state_bias, t->code);
@@ -233,13 +256,23 @@ bool Jit::run(Cpu& cpu, Block& b) {
 
 const u8* Jit::after_branch(Cpu& cpu) {
     cpu.block = nullptr;
-    if (cpu.attention || cpu.budget < budget_bias) return exit_as_is_;
+    if (cpu.attention || cpu.budget < budget_bias) {
+        ++statistics_.left_event;
+        return exit_as_is_;
+    }
     const u64 linear = cpu.ea_base_cs() + cpu.rip;
-    const Block* const b = cpu.blocks->find_fast(cpu, linear);
-    if (b == nullptr || b->host == nullptr) return exit_as_is_;
-    cpu.translated.page = linear & ~0xFFFull;
-    remember_jump(linear, *b);
-    return static_cast<const Translated*>(b->host)->code;
+    const u8* code = CodeTargets::find(cpu.targets, linear);
+    if (code == nullptr) {
+        const Block* const b = cpu.blocks->find_fast(cpu, linear);
+        if (b == nullptr || b->host == nullptr) {
+            ++statistics_.left_unknown;
+            return exit_as_is_;
+        }
+        remember_jump(cpu, linear, *b);
+        code = static_cast<const Translated*>(b->host)->code;
+    }
+    cpu.page = linear & ~0xFFFull;
+    return code;
 }
 
 const u8* Jit::leave_with(Cpu& cpu, Block* b, const Insn& in, Outcome outcome) {
@@ -255,19 +288,36 @@ const u8* Jit::leave_with(Cpu& cpu, Block* b, const Insn& in, Outcome outcome) {
 /// What waits, an event that has come near, and the loss of the page's translation (evicted by one for data) are
 /// noticed at the end of the block; translated code would run on.
 bool Jit::may_go_on(const Cpu& cpu) {
-    const u64 page = cpu.translated.page;
+    const u64 page = cpu.page;
     return !cpu.attention && cpu.budget >= budget_bias &&
            cpu.fetch_tlb->entry[FetchTlb::slot(page)].tag + (page >> 12) == 0;
 }
 
-const u8* Jit::run_body(Cpu& cpu, Block* b, u32 k, Body body) {
+/// Each piece takes a tick and may be followed by an event, as in Cpu::finish_instruction; the block stays.
+bool Jit::repeat(Cpu& cpu, const Insn& in) {
+    if (in.h == &stale_block || cpu.budget <= budget_bias || !may_go_on(cpu)) return false;
+    cpu.budget -= 1;
+    cpu.rep_rip = cpu.insn_rip(in);
+    cpu.rep_ticks = cpu.ticks();
+    return true;
+}
+
+const u8* Jit::run_body(Cpu& cpu, Block* b, u32 number, Body body) {
     Jit& self = *cpu.jit;
-    ++self.statistics_.bodies;
+    Statistics& counts = self.statistics_;
+    ++counts.bodies;
+    const u32 k = number & (called_for_miss - 1);
+    // Of a block that does not fit into the budget as much is executed as Cpu::walk_block() would.
+    const i64 limit = (number & called_unchecked) && cpu.budget < 0 ? b->n + cpu.budget : i64{b->n} + 1;
+    const bool missed = number & called_for_miss;
+    counts.missed += missed;
     cpu.block = b;
-    cpu.gpr[slot_rip] = cpu.rip_mask(cpu.translated.page - cpu.ea_base_cs() + (b->phys & 0xFFF));
+    cpu.gpr[slot_rip] = cpu.rip_mask(cpu.page - cpu.ea_base_cs() + (b->phys & 0xFFF));
     const Insn* in = &b->insn[k];
+    if (in->op < counts.by_row.size()) ++(missed ? counts.missed_by_row : counts.by_row)[in->op];
     cpu.running = in;
     Outcome outcome = body(cpu, *in);
+    while (outcome == Outcome::again && repeat(cpu, *in)) outcome = body(cpu, *in);
     while (outcome == Outcome::next) {
         ++in;
         if (in->h == &stale_block) {
@@ -275,6 +325,10 @@ const u8* Jit::run_body(Cpu& cpu, Block* b, u32 k, Body body) {
             return self.exit_as_is_;
         }
         if (may_go_on(cpu)) return nullptr;
+        if (in - b->insn >= limit) {
+            stale_block(cpu, in);
+            return self.exit_as_is_;
+        }
         cpu.running = in;
         outcome = cpu.blocks->body_of(*in)(cpu, *in);
     }

@@ -37,7 +37,8 @@ struct Layout {
     explicit Layout(const Cpu& cpu);
     Mem gpr(unsigned n) const { return {cpu_reg, static_cast<i32>(8 * n) - state_bias}; }
     Mem at(i32 offset) const { return {cpu_reg, offset}; }
-    i32 flags, budget, tlb, fetch_tlb, rip, ea_base, page, target, wanted, jumps, watch_bus_locks;
+    i32 flags, budget, tlb, rip, ea_base, page, target, branch, wanted, targets, watch_bus_locks;
+    i32 cr0, cr4, xcr0, vec, opmask;
     i32 self;  ///< the Cpu
 };
 
