@@ -8,6 +8,7 @@
 #include <new>
 
 #include "machine/host_check.h"
+#include "machine/engine_report.h"
 #include "machine/levels_report.h"
 #include "machine/loader/loader.h"
 #include "cpu/jit/jit.h"
@@ -206,7 +207,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const Options& options, HostCon
         return s.error();
     try {  // the host may refuse the address range of a large memory
         auto parts = std::make_unique<Parts>(options, std::move(*config), console);
-        if (options.text("engine") == "jit") {
+        const std::string engine = options.text("engine");
+        if (engine == "jit" || (engine == "auto" && Jit::worthwhile())) {
             auto jit = Jit::make(parts->processors[0]->cpu, {.cache_bytes = options.number("jit.cache"),
                                               .threshold = static_cast<u32>(options.number("jit.threshold"))});
             if (!jit)
@@ -270,7 +272,7 @@ RunSummary Machine::summary() const {
     s.depth = o.number("stack.depth");
     s.cpu_model = o.text("cpu.model");
     s.features_left_out = p.config.model.left_out;
-    s.engine = o.text("engine");
+    s.engine = p.processors[0]->cpu.jit != nullptr ? "jit" : "interpreter";
     s.timing_model = o.text("timing.model");
     s.timing_table = o.text("timing.table");
     s.timing_clock = o.text("timing.clock");
@@ -303,6 +305,7 @@ RunSummary Machine::summary() const {
     }
     report_routes(routes, s);
     report_estimates(estimates, s);
+    s.engine_counts = engine_counts(p.processors[0]->cpu, s);
     std::vector<const VmxFailures*> failures;
     for (const auto& explainer : p.explainers)
         failures.push_back(&explainer->failures);

@@ -61,8 +61,9 @@ constexpr OptionRow rows[] = {
     {.key = "engine",
      .type = OptionType::choice,
      .default_text = "interpreter",
-     .help = "What executes instructions. All engines give the same run.",
-     .choices = "interpreter|jit"},
+     .help = "What executes instructions: the interpreter, or code of the host that hot blocks are translated to. Both "
+             "give the same run. `auto`: jit where the host has BMI2.",
+     .choices = "auto|interpreter|jit"},
 
     {.key = "jit.cache",
      .type = OptionType::size,

@@ -181,6 +181,9 @@ std::string summary_json(const RunSummary& s) {
     j["configuration"] = Json::object();
     for (const auto& [key, value] : s.configuration)
         j["configuration"][key] = value;
+    j["engine_counts"] = Json::object();
+    for (const EngineCount& c : s.engine_counts)
+        j["engine_counts"][c.name] = c.count;
     j["processors"] = Json::array();
     for (const ProcessorSummary& p : s.processors)
         j["processors"].push_back({{"ticks", p.ticks}, {"cycles", p.cycles}});
@@ -237,6 +240,13 @@ std::string summary_json(const RunSummary& s) {
                               {"vmwrites", e.vmwrites},
                               {"walk_references", e.walk_references}});
     return j.dump(2) + "\n";
+}
+
+std::string engine_text(const RunSummary& s) {
+    std::string out = fmt::format("engine {}:\n", s.engine);
+    for (const EngineCount& c : s.engine_counts)
+        out += fmt::format("  {:>16}  {}\n", in_thousands(c.count), c.name);
+    return out;
 }
 
 std::string summary_text(const RunSummary& s, bool colour) {

@@ -132,6 +132,11 @@ struct EstimateSummary {
     double actual = 0;
     std::vector<std::pair<std::string, double>> designs;
 };
+/// A count of what the engine did, for tuning; engines and settings differ in it while runs are equal.
+struct EngineCount {
+    std::string name;
+    u64 count = 0;
+};
 
 struct RunSummary {
     RunEnd end;
@@ -139,6 +144,7 @@ struct RunSummary {
     std::vector<std::pair<std::string, std::string>> configuration;
     std::string stack;
     u64 depth = 0;
+    std::vector<EngineCount> engine_counts;  ///< in the order of a report
     std::string cpu_model, engine, timing_model, timing_table, timing_clock, routing_design;
     std::vector<RouteSummary> routes;
     std::vector<std::pair<std::string, u64>> route_fallbacks;  ///< by cause; those that occurred
@@ -177,5 +183,7 @@ inline constexpr u64 report_version = 2;
 std::string summary_json(const RunSummary& summary);
 /// The lines that end a run at the terminal.
 std::string summary_text(const RunSummary& summary, bool colour);
+/// What the engine did, a line for each count.
+std::string engine_text(const RunSummary& summary);
 
 }  // namespace droste

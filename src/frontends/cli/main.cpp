@@ -58,8 +58,8 @@ int fail(const Error& error) {
 
 struct Common {
     std::vector<std::string> sets;
-    std::string json, progress_file;
-    bool quiet = false, explain_entries = false;
+    std::string json, progress_file, engine;
+    bool quiet = false, explain_entries = false, stats = false;
 
     void add_to(CLI::App& command) {
         command.add_option("--set", sets, "Set a key of the configuration, KEY=VALUE; may be repeated")
@@ -73,6 +73,9 @@ struct Common {
             .add_option("--progress-file", progress_file,
                         "Write deepest level, ticks and seconds to FILE four times a second, for a program that watches")
             ->type_name("FILE");
+        command.add_option("--engine", engine, "What executes instructions; short for --set engine=NAME")
+            ->type_name("NAME");
+        command.add_flag("--stats", stats, "Tell at the end what the engine and the memory did, and how often");
         command.add_flag("--quiet,-q", quiet, "Nothing on standard error: no progress, no summary");
     }
 };
@@ -93,6 +96,9 @@ int run_machine(Options& options, const Common& common) {
     for (const std::string& assignment : common.sets)
         if (Status s = options.set(assignment); !s)
             return fail(s.error());
+    if (!common.engine.empty())
+        if (Status s = options.set("engine", common.engine, "--engine"); !s)
+            return fail(s.error());
     if (common.explain_entries)
         if (Status s = options.set("run.explain_entries", "true", "--explain-entries"); !s)
             return fail(s.error());
@@ -112,6 +118,8 @@ int run_machine(Options& options, const Common& common) {
         terminal.flush();
         summary = (*machine)->summary();
     }
+    if (common.stats)
+        fmt::print(stderr, "{}", engine_text(summary));
     if (!common.quiet)
         fmt::print(stderr, "{}", summary_text(summary, isatty(STDERR_FILENO) != 0));
     if (!common.json.empty())
