@@ -214,6 +214,15 @@ INSTANTIATE_TEST_SUITE_P(Designs, NanovisorRouting, ::testing::Values("links", "
                              return name;
                          });
 
+/// Where the processor nests by itself, hypervisors that know nothing of it pay nothing for depth.
+TEST_F(Nanovisor, NativeNestingCostsNoDepth) {
+    const Finished one = nanovisor("depth=1"), eight = nanovisor("depth=8", {"--set", "routing.design=native"});
+    ASSERT_EQ(eight.status, 1) << eight.out << eight.err;
+    EXPECT_EQ(rows(eight, 8).size(), std::size(kinds));
+    for (const char* kind : {"vmcall", "rdmsr", "out", "hlt", "ud", "pf", "ept_fault"})
+        EXPECT_LE(rows(eight, 8)[kind], rows(one, 1)[kind] + 20) << kind;
+}
+
 TEST_F(Nanovisor, RoutingNeedsTheProcessors) {
     EXPECT_THAT(nanovisor("depth=2 routing=links").out, HasSubstr("this machine has no exit routing"));
     EXPECT_THAT(nanovisor("depth=2 routing=links", {"--set", "routing.design=layered"}).out,
