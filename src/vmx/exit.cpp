@@ -245,6 +245,7 @@ void Vmx::abort(VmxAbort why) {
     abort_ = why;
     current_.set_abort(static_cast<u32>(why));
     for (VmxObserver* o : observers_) o->aborted(why);
+    cpu_.context_changed();  // of the guest's translation nothing stays in force
     cpu_.triple_fault();
 }
 

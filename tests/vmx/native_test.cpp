@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <random>
 
 #include "vmx_machine.h"
 
@@ -563,6 +564,39 @@ TEST_F(Native, ScribbledRunsAreNotLoaded) {
             (void)n.root_resumes();
             n.run_for(20);
         }
+}
+
+/// Whatever stands in the VMCSs of the hypervisors: the emulator survives, and some level runs.
+TEST(NativeFuzz, ScribbledVmcses) {
+    std::mt19937_64 random{7};
+    const auto pick = [&](u64 n) { return random() % n; };
+    for (unsigned round = 0; round < 250; ++round) {
+        EventRig e;
+        NativeMachine& m = e.m;
+        e.climb(3, static_cast<unsigned>(pick(8)), pick(2));
+        m.v[0].set("primary_processor_based_controls"_f,
+                   m.v[0]["primary_processor_based_controls"_f] | "rdtsc_exiting"_vmx.mask());
+        for (unsigned step = 0; step < 12; ++step) {
+            const u64 rip = m.cpu.rip & 0xFFFF;
+            static constexpr u8 opcodes[][2] = {{0x0F, 0x31}, {0x0F, 0xA2}, {0x90, 0x90}, {0xF4, 0x90}, {0xFB, 0x90}, {0xFA, 0x90}};
+            if (rip < 0xFF00) m.write(rip, std::span(opcodes[pick(6)]));
+            if (pick(3) == 0) m.interrupts.raise(static_cast<u8>(0x40 + pick(8)));
+            if (pick(8) == 0) m.cpu.nmi();
+            const Vmcs& v = m.v[pick(3)];
+            const u64 values[] = {0, 1, ~0ull, random(), 0x80000040, 1ull << pick(64)};
+            const u64 at = v.address() + 8 + (pick(2) ? 8 * pick(240) : 2040 + 8 * pick(180));
+            m.poke<u64>(at, pick(2) ? values[pick(6)] : m.peek<u64>(at) ^ 1ull << pick(64));
+            m.cpu.activity = Activity::active;
+            m.cpu.set_attention();
+            m.run_for(3);
+            m.events.run(m.cpu.now());
+            m.cpu.shut_down = false;
+            m.cpu.activity = Activity::active;
+            if (m.vmx.level() == 0) (void)m.root_resumes();
+            else if (m.vmx.level() < 3 && m.vmx.operating()) (void)m.again();
+            ASSERT_LE(m.vmx.level(), most_layers);
+        }
+    }
 }
 
 }  // namespace
