@@ -63,7 +63,8 @@ Result<std::shared_ptr<Jit>> Jit::make(Cpu& cpu, const Config& config) {
 
 Jit::Jit(Cpu& cpu, const Config& config, CodeBuffer buffer)
     : isa_(cpu.isa), memory_(cpu.memory), blocks_(*cpu.blocks),
-      lock_is_free_(cpu.costs[CostEvent::lock] == 0), misses_are_free_(!cpu.clock_follows_cycles), config_(config), buffer_(std::move(buffer)), layout_(cpu), begin_(buffer_.writable()),
+      lock_is_free_(cpu.costs[CostEvent::lock] == 0), misses_are_free_(!cpu.clock_follows_cycles),
+      config_(config), buffer_(std::move(buffer)), layout_(cpu), begin_(buffer_.writable()),
       end_(begin_ + config.cache_bytes), at_(begin_), cold_begin_(begin_ + config.cache_bytes / 2),
       cold_at_(cold_begin_), executable_delta_(buffer_.executable() - begin_) {
     make_stubs();

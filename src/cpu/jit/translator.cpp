@@ -93,8 +93,8 @@ bool Translator::run() {
     return true;
 }
 
-/// The check of the budget destroys the flags, so it stands before an instruction that overwrites them. What comes before
-/// may miss: emit_cold() then takes the block off the budget while bodies run.
+/// The check of the budget destroys the flags, so it stands before an instruction that overwrites them. What
+/// comes before may miss: emit_cold() then takes the block off the budget while bodies run.
 u32 Translator::place_of_check() const {
     if (block_.n == max_block_insns) return 0;
     for (u32 k = 0; k < block_.n && k <= late_check; ++k) {

@@ -8,8 +8,8 @@ namespace droste::jit {
 
 namespace {
 
-/// Moves have bodies in C++, which do what the instruction does. Other bodies beside thunks have a reason: memory that is
-/// accessed in part, registers that no operand names.
+/// Moves have bodies in C++, which do what the instruction does. Other bodies beside thunks have a reason: memory
+/// that is accessed in part, registers that no operand names.
 bool plain_move(const Encoding& e) {
     if (e.map != 1) return false;
     switch (e.opcode) {
