@@ -29,7 +29,8 @@ constexpr OptionRow rows[] = {
     {.key = "routing.max_levels",
      .type = OptionType::integer,
      .default_text = "8",
-     .help = "Most levels above root that links may chain. An exit of a longer chain goes to level 0.",
+     .help = "Most levels above root that links may chain: an exit of a longer chain goes to level 0. With native, levels that run "
+             "by the processor: VMX instructions above them exit.",
      .unit = "levels",
      .min = 2,
      .max = most_routed_levels},

@@ -9,7 +9,7 @@
 namespace droste {
 
 /// Levels of hypervisors that a chain can have.
-inline constexpr unsigned most_layers = 8;
+inline constexpr unsigned most_layers = 32;
 
 /// One hypervisor's part of the translation: what its VMCS for the level above says.
 struct EptLayer {

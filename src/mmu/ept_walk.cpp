@@ -171,10 +171,10 @@ bool locate_beneath(const WalkParts& parts, const EptChain& chain, unsigned laye
     const u32 id = chain.layer[through].tables;
     const u64 page = address & ~0xFFFull;
     bool paging_write;
-    if (!parts.tables.find(id, page, kind, machine, paging_write)) {
+    if (!parts.tables.find(id, page, kind, machine, paging_write, layer)) {
         EptMapping m;
         if (!walk_chain(parts, chain, through, address, {.kind = kind}, m, fault)) return false;
-        if (parts.effects == WalkEffects::architectural) parts.tables.insert(id, page, m);
+        if (parts.effects == WalkEffects::architectural) parts.tables.insert(id, page, m, layer);
         machine = m.machine_page;
     }
     machine |= address & 0xFFF;

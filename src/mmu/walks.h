@@ -53,17 +53,19 @@ struct EptMapping {
 /// INVEPT and a new EPTP forget them (SDM "Information That May Be Cached").
 class GuestPhysCache {
 public:
-    bool find(u32 ept_id, u64 page, u8 access, u64& machine_page, bool& paging_write) const {
-        const Entry& e = entry_[slot(page)];
+    /// `layer`: 0 for the running guest's own structures, else 1 + the layer of a chain whose guest's structures these
+    /// are. Hypervisors that are alike keep them at like addresses, which would all fall into one slot.
+    bool find(u32 ept_id, u64 page, u8 access, u64& machine_page, bool& paging_write, unsigned layer = 0) const {
+        const Entry& e = entry_[slot(page, layer)];
         if (e.tag != tag(ept_id, page) || (access & ~e.usable) != 0) return false;
         machine_page = e.machine_page;
         paging_write = e.paging_write;
         return true;
     }
-    void insert(u32 ept_id, u64 page, const EptMapping& m) {
+    void insert(u32 ept_id, u64 page, const EptMapping& m, unsigned layer = 0) {
         u8 usable = static_cast<u8>(m.rights | (m.rights & ept_right::paging_write ? ept_right::write : 0));
         if (!m.dirty) usable &= static_cast<u8>(~ept_right::write);
-        entry_[slot(page)] = {tag(ept_id, page), m.machine_page, usable, m.paging_write};
+        entry_[slot(page, layer)] = {tag(ept_id, page), m.machine_page, usable, m.paging_write};
     }
     void clear() { entry_.fill(Entry{}); }
 
@@ -75,7 +77,7 @@ private:
         bool paging_write = false;
     };
     static constexpr unsigned size = 512;
-    static unsigned slot(u64 page) { return (page >> 12) & (size - 1); }
+    static unsigned slot(u64 page, unsigned layer) { return ((page >> 12) + 151 * layer) & (size - 1); }
     static u64 tag(u32 ept_id, u64 page) { return (page >> 12) | (u64(ept_id) << 40); }
     std::array<Entry, size> entry_{};
 };

@@ -223,6 +223,14 @@ TEST_F(Nanovisor, NativeNestingCostsNoDepth) {
         EXPECT_LE(rows(eight, 8)[kind], rows(one, 1)[kind] + 20) << kind;
 }
 
+/// Sixteen alike hypervisors keep their EPTs at like addresses: a walk through all of them must stay short.
+TEST_F(Nanovisor, SixteenLevelsNestNatively) {
+    const Finished f = nanovisor("depth=16 workload=vmcall",
+                                 {"--set", "routing.design=native", "--set", "routing.max_levels=20"});
+    ASSERT_EQ(f.status, 1) << f.out << f.err;
+    EXPECT_LE(rows(f, 16)["vmcall"], rows(nanovisor("depth=1 workload=vmcall"), 1)["vmcall"] + 20);
+}
+
 TEST_F(Nanovisor, RoutingNeedsTheProcessors) {
     EXPECT_THAT(nanovisor("depth=2 routing=links").out, HasSubstr("this machine has no exit routing"));
     EXPECT_THAT(nanovisor("depth=2 routing=links", {"--set", "routing.design=layered"}).out,
