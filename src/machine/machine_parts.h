@@ -48,6 +48,8 @@ Result<MachineConfig> machine_config(const Options& options);
 
 struct Machine::Parts final : PlatformControl {
     Parts(const Options& options, MachineConfig config, HostConsole& host);
+    /// The parts, each with its events, are destroyed in no particular order: nothing is pending any more.
+    ~Parts() { events = EventQueue(); }
 
     // PlatformControl: what the guest asks for.
     void power_off(std::string_view by) override;
