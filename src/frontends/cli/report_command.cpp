@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <fstream>
 
+#include "frontends/cli/status_line.h"
+
 namespace droste {
 
 namespace {
@@ -22,13 +24,6 @@ constexpr const char* examples = R"(Examples:
   droste report sdm.json --reason 'vm*' --format csv  for a spreadsheet
 
 What stands in the tables: docs/reports.md.)";
-
-constexpr int bad_usage = 2;
-
-int fail(const std::string& text) {
-    fmt::print(stderr, "droste: {}\n", text);
-    return bad_usage;
-}
 
 /// Columns of the terminal; elsewhere lines may be long, but not without end.
 std::size_t width_of_output() {

@@ -3,16 +3,13 @@
 #include "frontends/cli/sweep_command.h"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <thread>
 
+#include "frontends/cli/status_line.h"
 #include "frontends/cli/this_program.h"
 #include "machine/sweep/sweep.h"
 
@@ -30,18 +27,6 @@ the program changed. What stands in a sweep's file: docs/reports.md.
 
 Exit status: 0 all runs are there; 1 a run failed; 2 bad usage, or a bad file; 130 ended by the user.)";
 
-constexpr int some_failed = 1, bad_usage = 2, ended_by_user = 130;
-
-volatile sig_atomic_t interrupted = 0;
-extern "C" void on_sweep_interrupt(int) {
-    interrupted = 1;
-}
-
-int fail(const std::string& text) {
-    fmt::print(stderr, "droste: {}\n", text);
-    return bad_usage;
-}
-
 std::string shown_time(double seconds) {
     const auto s = static_cast<unsigned long>(seconds + 0.5);
     return s >= 3600 ? fmt::format("{} h {:02} min", s / 3600, s / 60 % 60)
@@ -51,13 +36,9 @@ std::string shown_time(double seconds) {
 /// One line that changes on a terminal, one line for each run elsewhere.
 class ProgressLine final : public SweepWatcher {
 public:
-    ~ProgressLine() override { erase(); }
     void progress(const SweepProgress& p) override {
-        using namespace std::chrono_literals;
-        const auto now = std::chrono::steady_clock::now();
-        if (!terminal_ || (shown_ && now - last_ < 200ms))
+        if (!line_.due())
             return;
-        last_ = now;
         std::string line = fmt::format("{}/{} done", p.done, p.total);
         if (p.kept != 0)
             line += fmt::format(" ({} before)", p.kept);
@@ -67,35 +48,23 @@ public:
             line += fmt::format(", {} left", shown_time(p.seconds_left));
         for (std::size_t i = 0; i < p.running.size(); ++i)
             line += fmt::format("{}{}", i == 0 ? "   running: " : ", ", shown(p.running[i]));
-        winsize size{};
-        const std::size_t columns =
-            ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 10 ? size.ws_col : std::size_t{80};
-        fmt::print(stderr, "\r\x1b[K{}", line.substr(0, columns - 1));
-        std::fflush(stderr);
-        shown_ = true;
+        line_.show(line);
     }
     void finished(const SweepEntry& e) override {
-        if (terminal_ && e.state == SweepState::done)
+        if (line_.on_terminal() && e.state == SweepState::done)
             return;
-        erase();
+        line_.erase();
         fmt::print(stderr, "{} {} ({:.1f} s){}{}\n", e.state == SweepState::done ? "done" : "failed", e.name,
                    e.seconds, e.reason.empty() ? "" : ": ", e.reason);
     }
-    bool stop() override { return interrupted != 0; }
+    bool stop() override { return interrupted(); }
 
 private:
     static std::string shown(const ChildWatcher::Running& r) {
         const std::string_view name = r.name.substr(r.name.find('.') + 1);  // all of a sweep begin alike
         return r.level < 0 ? std::string(name) : fmt::format("{} (L{}, {:.0f} MIPS)", name, r.level, r.mips);
     }
-    void erase() {
-        if (shown_)
-            fmt::print(stderr, "\r\x1b[K");
-        shown_ = false;
-    }
-    const bool terminal_ = isatty(STDERR_FILENO) != 0;
-    bool shown_ = false;
-    std::chrono::steady_clock::time_point last_{};
+    StatusLine line_{std::chrono::milliseconds(200)};
 };
 
 std::string default_folder(const std::vector<std::string>& files) {
@@ -154,8 +123,7 @@ int SweepCommand::go() const {
         print_table(*state);
         return 0;
     }
-    signal(SIGINT, &on_sweep_interrupt);
-    signal(SIGTERM, &on_sweep_interrupt);
+    catch_interrupts();
     Result<SweepManifest> manifest = SweepManifest{};
     {
         ProgressLine line;
@@ -169,7 +137,7 @@ int SweepCommand::go() const {
         ++counts[e.state];
     fmt::print("{} done, {} failed, {} waiting; `droste report {}` shows them\n", counts[SweepState::done],
                counts[SweepState::failed], counts[SweepState::waiting], config.folder);
-    if (interrupted != 0)
+    if (interrupted())
         return ended_by_user;
     return counts[SweepState::failed] != 0 ? some_failed : 0;
 }

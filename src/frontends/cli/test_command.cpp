@@ -3,16 +3,14 @@
 #include "frontends/cli/test_command.h"
 
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
+#include "frontends/cli/status_line.h"
 #include "frontends/cli/this_program.h"
 #include "machine/testing/test_runner.h"
 
@@ -30,58 +28,30 @@ test is left in the folder of --logs as NAME.log, and its report as NAME.json.
 
 Exit status: 0 nothing failed; 1 a test failed; 2 bad usage, or a bad list; 130 ended by the user.)";
 
-constexpr int some_failed = 1, bad_usage = 2, ended_by_user = 130;
-
-volatile sig_atomic_t interrupted = 0;
-extern "C" void on_interrupt(int) {
-    interrupted = 1;
-}
-
-int fail(const std::string& text) {
-    fmt::print(stderr, "droste: {}\n", text);
-    return bad_usage;
-}
-
 /// One line that changes on a terminal, one line for each test elsewhere.
 class ProgressLine final : public RunnerWatcher {
 public:
-    ~ProgressLine() override { erase(); }
     void progress(const Progress& p) override {
-        using namespace std::chrono_literals;
-        const auto now = std::chrono::steady_clock::now();
-        if (!terminal_ || (shown_ && now - last_ < 100ms))
+        if (!line_.due())
             return;
-        last_ = now;
         std::string line = fmt::format("{}/{} done", p.done, p.total);
         if (p.bad != 0)
             line += fmt::format(", {} bad", p.bad);
         for (std::size_t i = 0; i < p.running.size(); ++i)
             line += fmt::format("{}{}", i == 0 ? "   running: " : ", ", p.running[i]);
-        winsize size{};
-        const std::size_t columns =
-            ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 10 ? size.ws_col : std::size_t{80};
-        fmt::print(stderr, "\r\x1b[K{}", line.substr(0, columns - 1));
-        std::fflush(stderr);
-        shown_ = true;
+        line_.show(line);
     }
     void finished(const TestResult& r) override {
-        if (terminal_ && !is_bad(r.verdict))
+        if (line_.on_terminal() && !is_bad(r.verdict))
             return;
-        erase();
+        line_.erase();
         fmt::print(stderr, "{} {} ({:.2f} s){}{}\n", verdict_name(r.verdict), r.name, r.seconds,
                    r.reason.empty() ? "" : ": ", r.reason);
     }
-    bool stop() override { return interrupted != 0; }
+    bool stop() override { return interrupted(); }
 
 private:
-    void erase() {
-        if (shown_)
-            fmt::print(stderr, "\r\x1b[K");
-        shown_ = false;
-    }
-    const bool terminal_ = isatty(STDERR_FILENO) != 0;
-    bool shown_ = false;
-    std::chrono::steady_clock::time_point last_{};
+    StatusLine line_{std::chrono::milliseconds(100)};
 };
 
 }  // namespace
@@ -140,8 +110,7 @@ int TestCommand::go() const {
                         .arguments = {}};
     if (explain_)
         config.arguments.push_back("--explain-entries");
-    signal(SIGINT, &on_interrupt);
-    signal(SIGTERM, &on_interrupt);
+    catch_interrupts();
     std::vector<TestResult> results;
     {
         ProgressLine line;
@@ -155,7 +124,7 @@ int TestCommand::go() const {
         if (!file.flush())
             return fail(fmt::format("--junit: {} cannot be written to its end; is the disk full?", junit_));
     }
-    if (interrupted != 0)
+    if (interrupted())
         return ended_by_user;
     for (const TestResult& r : results)
         if (is_bad(r.verdict))
